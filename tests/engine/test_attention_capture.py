@@ -63,7 +63,7 @@ MASKS = {
 
 
 @pytest.mark.parametrize("settings", MASKS.values(), ids=MASKS)
-def test_a_fused_kernel_gives_what_it_gives(settings):
+def test_fused_attention_output_is_unchanged_and_probabilities_sum_to_one(settings):
     found = assert_same_output(Of(functional.scaled_dot_product_attention, **settings), three())
     (A,) = found.probabilities
     assert A.shape == (BATCH, HEADS, QUERIES, KEYS)
@@ -72,7 +72,7 @@ def test_a_fused_kernel_gives_what_it_gives(settings):
     assert all(bool(torch.isfinite(g).all()) for g in found.gradients(0))
 
 
-def test_keys_that_several_heads_share():
+def test_grouped_query_attention_is_recorded_for_every_head():
     network = Of(functional.scaled_dot_product_attention, enable_gqa=True)
     query, key, value = three(key_heads=1)
     (A,) = assert_same_output(network, (query, key, value)).probabilities
@@ -80,7 +80,7 @@ def test_keys_that_several_heads_share():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-def test_a_fused_kernel_in_other_types(dtype):
+def test_fused_attention_in_lower_precision_gives_float32_probabilities(dtype):
     eps = torch.finfo(dtype).eps
     network = Of(functional.scaled_dot_product_attention)
     found = assert_same_output(network, three(dtype), rtol=8 * eps, atol=8 * eps)
@@ -109,7 +109,7 @@ BY_HAND: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
 
 
 @pytest.mark.parametrize("write", BY_HAND.values(), ids=BY_HAND)
-def test_attention_by_hand(write):
+def test_hand_written_attention_is_recorded(write):
     q, k, v = three()
     found = assert_same_output(Of(write), (q, k, v))
     (A,) = found.probabilities
@@ -120,7 +120,7 @@ def test_attention_by_hand(write):
     torch.testing.assert_close((A * G).sum((1, 2, 3)), found.scores[:, 3])
 
 
-def test_what_is_no_attention_is_not_taken_for_it():
+def test_softmax_that_is_no_attention_is_not_recorded():
     """A softmax over classes, over queries, one that is changed before it is used, one that stands on the right."""
     q, k, v = three()
     assert attend(Of(lambda x: x.flatten(1).softmax(-1)), (q,), everything).shapes == []
@@ -137,7 +137,7 @@ def test_what_is_no_attention_is_not_taken_for_it():
 @pytest.mark.parametrize("batch_first", [True, False])
 @pytest.mark.parametrize("need_weights", [True, False])
 @pytest.mark.parametrize("masked", [True, False])
-def test_torchs_own_multi_head_attention(batch_first, need_weights, masked):
+def test_torch_multihead_attention_is_recorded(batch_first, need_weights, masked):
     """In evaluation mode it has a fast path that shows nothing; without weights it calls the fused kernel."""
     torch.manual_seed(0)
     module = nn.MultiheadAttention(8, 2, dropout=0.5, batch_first=batch_first, dtype=torch.float64).eval()
@@ -155,7 +155,7 @@ def test_torchs_own_multi_head_attention(batch_first, need_weights, masked):
     torch.testing.assert_close(A, wanted)
 
 
-def test_torchs_own_encoder_layers():
+def test_torch_encoder_layers_are_recorded():
     torch.manual_seed(0)
     layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, dtype=torch.float64)
     network = nn.TransformerEncoder(layer, 3, enable_nested_tensor=False).eval().requires_grad_(False)
@@ -165,7 +165,7 @@ def test_torchs_own_encoder_layers():
 
 
 @pytest.mark.parametrize("frozen", [True, False])
-def test_fused_and_by_hand_are_the_same(frozen):
+def test_fused_and_hand_written_attention_give_equal_gradients(frozen):
     x = normal(2, 3, 12, 12)
     seen = []
     for fused in (True, False):
@@ -181,7 +181,7 @@ def test_fused_and_by_hand_are_the_same(frozen):
     torch.testing.assert_close(last, seen[0].gradients(1)[-1])
 
 
-def test_gradients_are_those_of_finite_differences():
+def test_attention_gradients_equal_finite_differences():
     network = TinyTransformer.build(dtype=torch.float64)
     x = normal(1, 3, 12, 12)
     found = attend(network, (x,), lambda out: out)
@@ -207,7 +207,7 @@ def test_parallel_attention_is_distinguished_from_attention_in_sequence():
     assert not attend(Of(lambda x: attention(x) + attention(2 * x)), (x,), everything).in_sequence()
 
 
-def test_an_output_that_does_not_depend_on_attention_is_refused():
+def test_output_independent_of_attention_raises():
     def forward(x: Tensor) -> Tensor:
         functional.scaled_dot_product_attention(x, x, x)
         return 2 * x
@@ -218,7 +218,7 @@ def test_an_output_that_does_not_depend_on_attention_is_refused():
 
 @pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")
 @pytest.mark.parametrize("reentrant", [False, True])
-def test_blocks_that_are_run_again_are_refused(reentrant):
+def test_checkpointed_attention_blocks_raise(reentrant):
     layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, norm_first=True).eval()
     block = Of(lambda x: checkpoint(layer, x, use_reentrant=reentrant))
     network = nn.Sequential(block, block)

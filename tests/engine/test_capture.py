@@ -77,7 +77,7 @@ def assert_no_trace(model: nn.Module) -> None:
 
 @pytest.mark.parametrize("inplace", [True, False])
 @pytest.mark.parametrize("indices", [(2,), (0, 3, 5)])
-def test_activations_and_gradients_are_those_of_the_layer(inplace, indices):
+def test_activations_and_gradients_equal_the_reference(inplace, indices):
     model, x = small(inplace=inplace), image()
     assert_right(capture(model, x, [watched(model, "body")], classes(*indices)), model, x, *indices)
     assert_no_trace(model)
@@ -90,7 +90,7 @@ def test_parameters_may_be_frozen():
 
 
 @pytest.mark.parametrize("block", [torch.no_grad, torch.inference_mode, torch.enable_grad])
-def test_the_mode_round_the_call_does_not_matter(block):
+def test_surrounding_grad_mode_does_not_matter(block):
     model, x = small(), image()
     with block():
         before = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
@@ -100,7 +100,7 @@ def test_the_mode_round_the_call_does_not_matter(block):
     torch.testing.assert_close(gradients[:, 1], reference(model, x, 1)[1])
 
 
-def test_inputs_made_under_inference_mode_are_taken():
+def test_inference_mode_inputs_are_accepted():
     model = small()
     with torch.inference_mode():
         x = image() + 0
@@ -108,7 +108,7 @@ def test_inputs_made_under_inference_mode_are_taken():
     assert_right(capture(model, x, [watched(model, "body")], classes(1)), model, image(), 1)
 
 
-def test_a_model_in_train_mode_is_explained_in_evaluation_mode_and_given_back():
+def test_train_mode_model_is_captured_in_eval_mode_and_restored():
     model, x = small(), image()
     expected = reference(model, x, 0)[1]
     model.train()
@@ -124,7 +124,7 @@ def test_a_model_in_train_mode_is_explained_in_evaluation_mode_and_given_back():
         assert buffer._version == before[name][1]
 
 
-def test_nothing_is_left_behind_when_the_score_fails():
+def test_state_is_restored_when_the_score_raises():
     model = small().train()
     state = torch.get_rng_state()
 
@@ -139,7 +139,7 @@ def test_nothing_is_left_behind_when_the_score_fails():
     assert torch.is_grad_enabled()
 
 
-def test_the_prefix_has_no_graph_and_the_backward_pass_ends_at_the_layer():
+def test_prefix_has_no_graph_and_backward_ends_at_the_layer():
     model = small()
     seen = []
     handle = model.stem.register_forward_hook(lambda _m, _i, out: seen.append(out.requires_grad))
@@ -161,7 +161,7 @@ def test_several_layers_start_the_graph_at_the_first():
     torch.testing.assert_close(result.activations["stem"], model.stem(x))
 
 
-def test_a_layer_that_has_no_say_gives_zero_beside_one_that_has():
+def test_unused_layer_gives_zero_beside_a_used_one():
     class Branches(nn.Module):
         def __init__(self):
             super().__init__()
@@ -181,7 +181,7 @@ def test_a_layer_that_has_no_say_gives_zero_beside_one_that_has():
 
 
 @pytest.mark.parametrize("count", [2, 5])
-def test_some_targets_may_have_no_say_from_a_layer(count):
+def test_targets_independent_of_the_layer_give_zero_gradients(count):
     class Heads(nn.Module):
         def __init__(self):
             super().__init__()
@@ -197,13 +197,13 @@ def test_some_targets_may_have_no_say_from_a_layer(count):
     assert alive == [i == 0 for i in indices]
 
 
-def test_a_score_that_uses_no_layer_is_an_error():
+def test_score_independent_of_every_layer_raises():
     model = small()
     with pytest.raises(GradientError, match="no gradient"):
         capture(model, image(), [watched(model, "body")], lambda output: output[:, :1].detach())
 
 
-def test_a_model_that_closes_a_no_grad_block_behind_the_layer_is_run_again_with_a_graph():
+def test_model_with_its_own_no_grad_block_is_rerun_with_a_graph():
     class Frozen(nn.Module):
         def __init__(self):
             super().__init__()
@@ -222,7 +222,7 @@ def test_a_model_that_closes_a_no_grad_block_behind_the_layer_is_run_again_with_
     torch.testing.assert_close(result.gradients()["backbone"][:, 0], expected)
 
 
-def test_a_layer_inside_the_models_own_inference_block_says_so():
+def test_layer_inside_an_inference_mode_block_raises():
     class Inference(nn.Module):
         def __init__(self):
             super().__init__()
@@ -237,7 +237,7 @@ def test_a_layer_inside_the_models_own_inference_block_says_so():
         capture(model, image(), [watched(model, "backbone")], classes(0))
 
 
-def test_a_tied_layer_is_recorded_call_by_call():
+def test_tied_layer_is_recorded_per_call():
     class Tied(nn.Module):
         def __init__(self):
             super().__init__()
@@ -269,7 +269,7 @@ class Features:
 
 
 @pytest.mark.parametrize("kind", ["tuple", "dict", "dataclass"])
-def test_layers_may_give_nested_outputs(kind):
+def test_nested_layer_outputs_are_supported(kind):
     class Nested(nn.Module):
         def __init__(self):
             super().__init__()
@@ -296,7 +296,7 @@ def test_layers_may_give_nested_outputs(kind):
     assert result.gradients()["part"].any()
 
 
-def test_a_layer_that_does_not_run_is_named():
+def test_layer_that_does_not_run_raises():
     model = small()
     model.spare = nn.Conv2d(3, 3, 1)
     with pytest.raises(LayerError, match="layer 'spare' did not run"):
@@ -330,7 +330,7 @@ def test_operations_that_cannot_be_batched_fall_back_to_a_loop():
         torch.testing.assert_close(gradients[:, t], expected)
 
 
-def test_many_targets_of_a_recurrent_network_are_those_one_by_one():
+def test_many_targets_of_a_recurrent_network_equal_single_runs():
     class Spoken(nn.Module):
         """So many steps that their graph is treated as a recurrent network's."""
 
@@ -357,7 +357,7 @@ def test_many_targets_of_a_recurrent_network_are_those_one_by_one():
     assert not together["spare"].any()  # nothing depends on it
 
 
-def test_chunks_of_targets_are_the_whole():
+def test_chunks_of_targets_concatenate_to_the_whole():
     model, x = small(), image()
     result = capture(model, x, [watched(model, "body")], classes(0, 1, 2, 3, 4))
     whole = result.gradients()["body"]
@@ -366,7 +366,7 @@ def test_chunks_of_targets_are_the_whole():
     torch.testing.assert_close(torch.cat([g["body"] for _, g in parts], 1), whole)
 
 
-def test_create_graph_trains_the_prefix_and_leaves_the_mode_alone():
+def test_create_graph_reaches_the_prefix_and_keeps_train_mode():
     model, x = small(inplace=False).double().train(), image().double()
     result = capture(model, x, [watched(model, "body")], classes(0), create_graph=True)
     assert model.norm.num_batches_tracked == 1  # train mode was in force, as asked
@@ -375,7 +375,7 @@ def test_create_graph_trains_the_prefix_and_leaves_the_mode_alone():
     assert model.stem.weight.grad.any()
 
 
-def test_two_threads_explain_with_one_model():
+def test_threads_can_capture_with_one_model():
     model, results, errors = small().train(), {}, []
 
     def work(index):
@@ -398,7 +398,7 @@ def test_two_threads_explain_with_one_model():
         torch.testing.assert_close(gradients["body"][:, 0], reference(model, image(), index)[1])
 
 
-def test_the_random_state_goes_on_as_if_nothing_had_happened():
+def test_global_random_state_is_restored():
     class Noisy(Small):
         def forward(self, x):
             return super().forward(x + torch.randn_like(x))
@@ -414,7 +414,7 @@ def test_the_random_state_goes_on_as_if_nothing_had_happened():
     assert torch.equal(one.activations["body"], two.activations["body"])
 
 
-def test_buffers_that_the_forward_changes_are_put_back():
+def test_buffers_changed_by_the_forward_are_restored():
     class Counting(Small):
         def __init__(self):
             super().__init__()
@@ -440,7 +440,7 @@ def graphs() -> int:
 
 
 @pytest.mark.slow
-def test_no_graph_outlives_the_capture():
+def test_graph_is_freed_with_the_capture():
     model, before = small(), graphs()
     result = capture(model, image(), [watched(model, "body")], classes(0))
     result.gradients()
@@ -451,7 +451,7 @@ def test_no_graph_outlives_the_capture():
     assert graphs() == before
 
 
-def test_a_buffer_that_the_network_takes_away_is_given_back():
+def test_buffer_deleted_by_the_forward_is_restored():
     class Forgetful(nn.Module):
         def __init__(self) -> None:
             super().__init__()

@@ -31,20 +31,20 @@ def pooled_head(channels: int = 8) -> list[nn.Module]:
 
 
 class TestWhichLayer:
-    def test_the_last_feature_map_of_a_network_that_pools(self):
+    def test_pooling_network_gives_the_last_feature_map(self):
         found = find_layer(search(convolutions(*pooled_head()), image(32, 32)))
         assert (found.name, str(found.proof.layout), found.alive) == ("3", "channels-first 8×8", 1.0)
 
-    def test_the_layer_before_the_max_pooling_with_which_the_features_end(self):
+    def test_final_max_pooling_gives_the_layer_before_it(self):
         model = convolutions(nn.MaxPool2d(2), nn.Flatten(), nn.Linear(8 * 16, 5))
         found = find_layer(search(model, image(32, 32)))
         assert (found.name, found.proof.layout.grid) == ("3", (8, 8))
 
-    def test_a_block_that_ends_in_pooling_is_pooled_too(self):
+    def test_block_that_ends_in_pooling_gives_the_layer_inside(self):
         model = nn.Sequential(nn.Sequential(*convolutions(nn.MaxPool2d(2))), nn.Flatten(), nn.Linear(8 * 16, 5))
         assert find_layer(search(model, image(32, 32))).name == "0.3"
 
-    def test_the_features_before_a_map_of_scores(self):
+    def test_fully_convolutional_head_gives_the_features_before_it(self):
         model = convolutions(nn.Conv2d(8, 5, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
         found = find_layer(search(model, image(32, 32)))
         assert found.name == "3"
@@ -54,7 +54,7 @@ class TestWhichLayer:
     @pytest.mark.slow
     @pytest.mark.parametrize("registers", [0, 1, 4])
     @pytest.mark.parametrize("last", [False, True])
-    def test_before_the_last_attention_where_the_head_reads_a_class_token(self, registers, last):
+    def test_class_token_head_gives_the_layer_before_the_last_attention(self, registers, last):
         model = SmallViT(registers=registers, last=last)
         found = find_layer(search(model, image(64, 64)))
         assert found.name == "blocks.1.norm1"
@@ -63,16 +63,16 @@ class TestWhichLayer:
         alive = {c.name: c.alive for c in find_layers(search(model, image(64, 64)))}
         assert alive["blocks"] < ALIVE < alive["blocks.0"]  # "blocks" gives what its last block gives
 
-    def test_the_last_layer_where_the_head_reads_the_mean_of_the_tokens(self):
+    def test_mean_token_head_gives_the_last_layer(self):
         model = SmallViT(class_token=False)
         found = find_layer(search(model, image(64, 96)))
         assert (found.name, found.proof.layout) == ("norm", Layout("tokens", (8, 12)))
 
-    def test_the_outermost_name_of_one_and_the_same_tensor(self):
+    def test_same_tensor_gives_the_outermost_name(self):
         model = nn.Sequential(nn.Sequential(convolutions()), *pooled_head())
         assert find_layer(search(model, image(32, 32))).name == "0"
 
-    def test_a_pooler_inside_a_module_bypasses_its_output(self):
+    def test_pooler_inside_a_module_bypasses_its_output(self):
         class WithPooler(nn.Module):
             """Gives its features and their mean, as the models of transformers do."""
 
@@ -97,7 +97,7 @@ class TestWhichLayer:
         assert alive["base"] == 0  # a hook there sees what nobody reads
         assert find_layer(search(model, image(32, 32))).name == "base.encoder"
 
-    def test_pooled_keys_and_values_are_no_better_than_the_tokens_round_them(self):
+    def test_pooled_keys_and_values_are_not_preferred_to_tokens(self):
         class Pooled(nn.Module):
             """Attention of a class token to keys and values that are pooled by convolution."""
 
@@ -122,14 +122,14 @@ class TestWhichLayer:
         found = find_layer(search(Pooled(), image(64, 64)))
         assert (found.name, found.proof.layout) == ("norm", Layout("tokens", (8, 8), prefix=1))
 
-    def test_a_head_that_starts_at_zero(self):
+    def test_zero_initialised_head_still_finds_the_layer(self):
         model = convolutions(*pooled_head())
         nn.init.zeros_(model[-1].weight)
         found = find_layer(search(model, image(32, 32)))
         assert (found.name, found.alive) == ("3", 1.0)
         assert not model[-1].weight.any()
 
-    def test_a_layer_that_runs_twice_is_known_by_its_call(self):
+    def test_layer_that_runs_twice_is_named_by_call(self):
         class Tied(nn.Module):
             def __init__(self) -> None:
                 super().__init__()
@@ -146,19 +146,19 @@ class TestWhichLayer:
         assert named_layer(search(Tied(), image(32, 32)), "tied#0").call == 0
 
 
-class TestWhateverStateTheModelIsIn:
-    def test_frozen(self):
+class TestModelState:
+    def test_frozen_model_is_searched_and_stays_frozen(self):
         model = convolutions(*pooled_head()).requires_grad_(False)
         assert find_layer(search(model, image(32, 32))).name == "3"
         assert not any(p.requires_grad for p in model.parameters())
 
     @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
-    def test_without_gradients_around(self, mode):
+    def test_search_works_with_gradients_disabled(self, mode):
         model = convolutions(*pooled_head())
         with mode():
             assert find_layer(search(model, image(32, 32))).name == "3"
 
-    def test_in_training(self):
+    def test_training_model_is_searched_and_restored(self):
         model = convolutions(nn.BatchNorm2d(8), nn.Dropout(0.9), *pooled_head()).train()
         before = {name: value.clone() for name, value in model.state_dict().items()}
         assert find_layer(search(model, image(32, 32))).name == "4"
@@ -166,14 +166,14 @@ class TestWhateverStateTheModelIsIn:
         assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
         assert all(p.grad is None for p in model.parameters())
 
-    def test_hooks_and_randomness_are_as_they_were(self):
+    def test_hooks_and_random_state_are_restored(self):
         model = convolutions(nn.Dropout(0.5), *pooled_head())
         state = torch.get_rng_state()
         find_layer(search(model, image(32, 32)))
         assert not any(module._forward_hooks for module in model.modules())
         assert torch.equal(torch.get_rng_state(), state)
 
-    def test_it_is_found_once_for_a_shape_of_inputs(self):
+    def test_search_result_is_cached_per_input_shape(self):
         model = convolutions(*pooled_head())
         runs: list[int] = []
         model.register_forward_pre_hook(lambda _m, args: runs.append(len(args[0])))
@@ -185,7 +185,7 @@ class TestWhateverStateTheModelIsIn:
 
 
 class TestSpaceOfOneAndThreeAxes:
-    def test_signals(self):
+    def test_layer_of_a_signal_network_is_found(self):
         torch.manual_seed(0)
         model = nn.Sequential(
             nn.Conv1d(3, 8, 5, stride=4, padding=2), nn.ReLU(), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(8, 5)
@@ -193,7 +193,7 @@ class TestSpaceOfOneAndThreeAxes:
         found = find_layer(search(model, image(64)))
         assert (found.name, found.proof.layout) == ("1", Layout("channels-first", (16,)))
 
-    def test_volumes(self):
+    def test_layer_of_a_volume_network_is_found(self):
         torch.manual_seed(0)
         model = nn.Sequential(
             nn.Conv3d(3, 8, 3, stride=2, padding=1), nn.ReLU(), nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(8, 5)
@@ -205,19 +205,19 @@ class TestSpaceOfOneAndThreeAxes:
 class TestRefusals:
     @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
     @pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
-    def test_a_traced_network_says_that_the_original_is_needed(self):
+    def test_traced_network_raises(self):
         x = image(32, 32)
         traced = torch.jit.trace(convolutions(*pooled_head()).eval(), x)
         with pytest.raises(LayoutError, match="scripted or traced model hides its layers: give the original"):
             saywhy.explain(traced, x)
 
-    def test_a_network_without_maps(self):
+    def test_network_without_feature_maps_raises(self):
         model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16, 8), nn.ReLU(), nn.Linear(8, 5))
         with pytest.raises(LayoutError, match="no layer gives a map of the image"):
             find_layer(search(model, image(4, 4)))
 
     @pytest.mark.parametrize("layout", [Layout("tokens", (8, 8)), Layout("tokens", (8, 8), prefix=1)], ids=str)
-    def test_tokens_in_another_order_than_the_image(self, layout):
+    def test_shuffled_tokens_raise(self, layout):
         order = torch.randperm(64, generator=torch.Generator().manual_seed(0))
         model = Placed(layout, order=lambda maps: maps.flatten(2)[..., order].unflatten(2, (8, 8)))
         with pytest.raises(LayoutError, match="no layer could be proved") as raised:
@@ -225,13 +225,13 @@ class TestRefusals:
         assert f"laid  1×{64 + layout.prefix}×6" in str(raised.value)
         assert "not proved" in str(raised.value)
 
-    def test_a_layer_by_name_in_another_order_than_the_image(self):
+    def test_named_layer_with_shuffled_tokens_raises(self):
         order = torch.randperm(64, generator=torch.Generator().manual_seed(0))
         model = Placed(Layout("tokens", (8, 8)), order=lambda maps: maps.flatten(2)[..., order].unflatten(2, (8, 8)))
         with pytest.raises(LayoutError, match="no reading of it as a map follows changes"):
             named_layer(search(model, image(32, 32)), "laid")
 
-    def test_a_given_layout_is_used_and_not_called_proved(self):
+    def test_given_layout_is_used_without_proof(self):
         layout = Layout("tokens", (8, 8), prefix=1)
         found = named_layer(search(Placed(layout), image(32, 32)), "laid", layout)
         assert found.proof.layout == layout
@@ -248,20 +248,20 @@ class TestRefusals:
             (nn.ReLU(), "the given ReLU is not a module of the model"),
         ],
     )
-    def test_layers_that_will_not_do(self, layer, says):
+    def test_unsuitable_named_layer_raises(self, layer, says):
         model = convolutions(*pooled_head())
         if layer == "5":
             model = convolutions()
         with pytest.raises(LayerError, match=says):
             named_layer(search(model, image(32, 32)), layer)
 
-    def test_a_layer_that_does_not_run(self):
+    def test_layer_that_does_not_run_raises(self):
         model = convolutions(*pooled_head())
         model[3].unused = nn.Conv2d(3, 3, 1)
         with pytest.raises(LayerError, match="did not run on this input"):
             named_layer(search(model, image(32, 32)), "3.unused")
 
-    def test_a_dead_network_is_believed_only_where_the_shape_leaves_no_choice(self):
+    def test_dead_network_is_accepted_only_with_an_unambiguous_shape(self):
         model = convolutions(*pooled_head())
         nn.init.constant_(model[0].bias, -1e6)
         found = find_layer(LayerSearch(model, image(32, 32), LayerProbe(lambda out: out[:, :1])))
@@ -281,7 +281,7 @@ class TwoHeads(nn.Module):
         return {"a": self.a(x).relu().mean((2, 3)), "b": self.b(x).relu().mean((2, 3))}
 
 
-def test_layers_found_are_stored_for_one_probe_only():
+def test_layer_cache_is_per_probe():
     torch.manual_seed(0)
     model, x = TwoHeads(), torch.randn(1, 3, 16, 16)
     assert [saywhy.explain(model, x, output=o, relu=False).layers for o in ("a", "b", "a")] == [("a",), ("b",), ("a",)]
@@ -292,7 +292,7 @@ def test_layers_found_are_stored_for_one_probe_only():
     assert [saywhy.explain(model, x, on(n), relu=False).layers for n in ("a", "b", "a")] == [("a",), ("b",), ("a",)]
 
 
-def test_a_function_written_in_a_loop_is_one_probe():
+def test_equal_lambda_in_a_loop_hits_the_layer_cache():
     torch.manual_seed(0)
     model, x = TwoHeads(), torch.randn(1, 3, 16, 16)
     runs = []
@@ -305,7 +305,7 @@ def test_a_function_written_in_a_loop_is_one_probe():
     assert counts[0] > counts[1] == counts[2] == 1
 
 
-def test_replaced_modules_are_looked_at_anew():
+def test_replaced_modules_invalidate_the_layer_cache():
     torch.manual_seed(0)
     model = nn.Sequential(
         nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4)
@@ -327,7 +327,7 @@ class TestScripted:
             network = nn.Sequential(nn.Conv2d(6, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU()).eval()
             return torch.jit.script(network)
 
-    def test_a_layer_before_a_scripted_part_is_found(self):
+    def test_layer_before_a_scripted_part_is_found(self):
         torch.manual_seed(0)
         stem = nn.Sequential(nn.Conv2d(3, 6, 3, stride=2, padding=1), nn.ReLU())
         network = nn.Sequential(stem, self.part(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 3)).eval()
@@ -337,7 +337,7 @@ class TestScripted:
         with pytest.raises(LayerError, match="layer '1' is scripted"):
             saywhy.explain(network, torch.rand(1, 3, 16, 16), 0, layer="1")
 
-    def test_a_network_that_is_scripted_as_a_whole(self):
+    def test_fully_scripted_network_supports_input_methods_only(self):
         network = nn.Sequential(nn.Conv2d(3, 6, 3), self.part(), nn.Flatten(), nn.Linear(6 * 14 * 14, 3)).eval()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)

@@ -27,24 +27,24 @@ LAYOUTS = [
 
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=str)
-def test_maps_come_back_as_they_went_in(layout):
+def test_to_maps_inverts_every_layout(layout):
     maps = torch.randn(2, 5, *layout.grid)
     assert torch.equal(layout.to_maps(Laid(layout, 5)(maps)), maps)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=str)
-def test_maps_are_views(layout):
+def test_to_maps_returns_views(layout):
     output = Laid(layout, 5)(torch.randn(2, 5, *layout.grid))
     assert layout.to_maps(output).untyped_storage().data_ptr() == output.untyped_storage().data_ptr()
 
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=str)
-def test_the_right_reading_is_among_those_tried(layout):
+def test_readings_include_the_right_layout(layout):
     output = Laid(layout, 5)(torch.randn(1, 5, *layout.grid))
     assert layout in list(readings(output.shape, [8 * cells for cells in layout.grid]))
 
 
-def test_no_two_readings_are_the_same():
+def test_readings_are_unique():
     tried = list(readings((1, 26, 24), (96, 96), seen=[(4, 4), (5, 5), (4, 6)]))
     assert len(tried) == len(set(tried))
 
@@ -60,30 +60,30 @@ def test_no_two_readings_are_the_same():
         ((), (64, 64)),
     ],
 )
-def test_what_is_no_map_has_no_reading(shape, image):
+def test_non_map_shape_has_no_reading(shape, image):
     assert list(readings(shape, image)) == []
 
 
-def test_the_likeliest_reading_comes_first():
+def test_likeliest_reading_comes_first():
     assert str(next(readings((1, 196, 768), (224, 224)))) == "tokens 14×14"
     assert str(next(readings((1, 201, 768), (224, 224)))) == "tokens 14×14 + 5 before"
     assert str(next(readings((1, 7, 7, 768), (224, 224)))) == "channels-last 7×7"
     assert str(next(readings((129, 1, 768), (128, 256)))) == "tokens 8×16 + 1 before, batch second"
 
 
-def test_grids_that_other_layers_have_are_tried_too():
+def test_readings_include_grids_of_other_layers():
     shape, image = (1, 1 + 5 * 7, 16), (64, 64)  # a grid that is not shaped like the image
     assert Layout("tokens", (5, 7), prefix=1) not in list(readings(shape, image))
     assert Layout("tokens", (5, 7), prefix=1) in list(readings(shape, image, seen=[(5, 7)]))
 
 
-def test_there_is_a_limit_to_extra_tokens():
+def test_readings_limit_the_number_of_extra_tokens():
     for reading in readings((1, 300, 16), (224, 224)):
         assert reading.prefix + reading.suffix <= MOST_EXTRA_TOKENS
 
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=str)
-def test_maps_put_into_an_output_are_read_back_and_extra_tokens_stay(layout):
+def test_put_maps_round_trips_and_keeps_extra_tokens(layout):
     output = Laid(layout, 5)(torch.randn(1, 5, *layout.grid))
     maps = torch.randn(3, 5, *layout.grid)
     altered = layout.put_maps(output, maps)

@@ -44,12 +44,12 @@ def signal(width: int, batch: int = 1) -> Tensor:
         (3, 0.01, 1),
     ],
 )
-def test_so_many_layers_from_the_output_down(layers, share, last):
+def test_share_of_layers_is_randomized_from_the_output(layers, share, last):
     net = chain(*[8] * (layers + 1))
     assert changed(net, randomized(net, signal(8), share)) == {str(i) for i in range(layers - last, layers)}
 
 
-def test_every_tensor_keeps_its_values():
+def test_randomization_permutes_the_values_of_every_tensor():
     net = TinyNetwork.build()
     other = randomized(net, torch.rand(2, 3, 8, 8), 1.0)
     for (name, p), q in zip(net.named_parameters(), other.parameters(), strict=True):
@@ -61,7 +61,7 @@ def test_every_tensor_keeps_its_values():
 
 @settings(max_examples=10, deadline=None)
 @given(st.integers(0, 2**31 - 1), st.integers(1, 6), st.integers(1, 6))
-def test_what_has_been_forgotten_stays_forgotten(seed, one, other):
+def test_larger_share_keeps_the_smaller_randomization(seed, one, other):
     """The last layers are in the same order, however many have been shuffled before them."""
     net = chain(*[6] * 7)
     few, many = (randomized(net, signal(6), k / 6, seed) for k in sorted((one, other)))
@@ -71,7 +71,7 @@ def test_what_has_been_forgotten_stays_forgotten(seed, one, other):
         assert torch.equal(few.get_submodule(name).weight, many.get_submodule(name).weight)
 
 
-def test_the_seed_decides():
+def test_randomization_is_determined_by_the_seed():
     net = chain(8, 8, 8)
     once, again, other = (randomized(net, signal(8), 1.0, seed)[0].weight for seed in (1, 1, 2))
     assert torch.equal(once, again)
@@ -91,13 +91,13 @@ class HeadFirst(nn.Module):
         return self.head(self.middle(self.stem(x)).relu()).mean(1)
 
 
-def test_the_last_layer_is_the_one_that_runs_last():
+def test_layer_order_follows_execution_not_definition():
     net = HeadFirst()
     assert changed(net, randomized(net, signal(4), 1 / 3)) == {"head"}
     assert changed(net, randomized(net, signal(4), 2 / 3)) == {"head", "middle"}
 
 
-def test_weights_that_the_layer_above_uses_run_where_it_does():
+def test_attention_out_proj_is_ordered_with_its_attention():
     """torch's attention never calls its own last linear layer."""
     torch.manual_seed(0)
     net = nn.TransformerEncoderLayer(8, 2, 8, dropout=0.0, batch_first=True).eval()
@@ -111,7 +111,7 @@ def test_weights_that_the_layer_above_uses_run_where_it_does():
         assert changed(net, randomized(net, signal(8), k / len(names))) == after
 
 
-def test_transformers_and_their_tokens():
+def test_class_token_is_randomized_last():
     net = TinyTransformer.build()
     assert "" in changed(net, randomized(net, torch.rand(1, 3, 8, 8), 1.0))  # the class token is the network's own
     assert changed(net, randomized(net, torch.rand(1, 3, 8, 8), 0.01)) == {"fc"}
@@ -129,7 +129,7 @@ class Tied(nn.Module):
         return self.last(self.middle(self.first(x)))
 
 
-def test_shared_weights_stay_shared_and_are_shuffled_once():
+def test_tied_weights_stay_tied_and_are_shuffled_once():
     net = Tied()
     early, late = randomized(net, signal(5), 1 / 3), randomized(net, signal(5), 1.0)
     for other in (early, late):
@@ -138,13 +138,13 @@ def test_shared_weights_stay_shared_and_are_shuffled_once():
     assert not torch.equal(net.last.weight, late.last.weight)
 
 
-def test_a_layer_that_runs_twice_is_one_layer():
+def test_layer_that_runs_twice_counts_once():
     layer = nn.Linear(5, 5)
     net = nn.Sequential(layer, nn.ReLU(), layer, nn.Linear(5, 5))
     assert changed(net, randomized(net, signal(5), 0.5)) == {"3"}
 
 
-def test_batch_normalisation_measures_anew():
+def test_batch_norm_statistics_are_recomputed():
     net = TinyNetwork.build()
     images = torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     other = randomized(net, images, 1.0)
@@ -160,7 +160,7 @@ def test_batch_normalisation_measures_anew():
 
 
 @pytest.mark.parametrize("batch", [1, 2])
-def test_statistics_of_one_value_a_channel(batch):
+def test_batch_norm_of_single_values_gives_finite_outputs(batch):
     """Behind a pooling a single image has no deviation; it and a noisy copy of it have."""
     net = nn.Sequential(
         nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.BatchNorm1d(4), nn.Linear(4, 2)
@@ -168,7 +168,7 @@ def test_statistics_of_one_value_a_channel(batch):
     assert randomized(net, torch.rand(batch, 3, 8, 8), 1.0)(torch.rand(batch, 3, 8, 8)).isfinite().all()
 
 
-def test_normalisation_without_statistics_or_weights():
+def test_norms_without_statistics_or_weights_are_handled():
     net = nn.Sequential(
         nn.Conv2d(3, 4, 3),
         nn.BatchNorm2d(4, track_running_stats=False),
@@ -180,7 +180,7 @@ def test_normalisation_without_statistics_or_weights():
     assert not torch.equal(net[2].running_mean, other[2].running_mean)
 
 
-def test_frozen_networks_and_those_in_training_stay_so():
+def test_modes_and_requires_grad_are_unchanged():
     net = TinyNetwork.build().train()
     net.stem.eval().requires_grad_(False)
     images = torch.rand(2, 3, 8, 8)
@@ -194,7 +194,7 @@ def test_frozen_networks_and_those_in_training_stay_so():
     assert torch.equal(torch.get_rng_state(), drawn)
 
 
-def test_a_network_that_draws_numbers_does_not_draw_the_callers():
+def test_stochastic_network_does_not_use_the_global_random_state():
     class Noisy(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -211,21 +211,21 @@ def test_a_network_that_draws_numbers_does_not_draw_the_callers():
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
-def test_precision_is_kept(dtype):
+def test_dtype_is_kept(dtype):
     net = TinyNetwork.build(dtype=dtype)
     other = randomized(net, torch.rand(2, 3, 8, 8, dtype=dtype), 1.0)
     assert {p.dtype for p in other.parameters()} == {dtype}
     assert other(torch.rand(1, 3, 8, 8, dtype=dtype)).isfinite().all()
 
 
-def test_inference_mode():
+def test_inference_mode_gives_ordinary_parameters():
     net = TinyNetwork.build()
     with torch.inference_mode():
         other = randomized(net, torch.rand(2, 3, 8, 8), 1.0)
     assert not any(t.is_inference() for t in (*other.parameters(), *other.buffers()))
 
 
-def test_named_arguments():
+def test_keyword_inputs_are_supported():
     class Asked(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -241,7 +241,7 @@ def test_named_arguments():
 
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 @pytest.mark.parametrize("make", [lambda net: torch.jit.trace(net, torch.rand(1, 3, 8, 8)), torch.jit.script])
-def test_scripted_networks(make):
+def test_scripted_networks_are_randomized(make):
     torch.manual_seed(0)
     net = make(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 2, 3)).eval())
     images = torch.rand(2, 3, 8, 8)
@@ -252,14 +252,14 @@ def test_scripted_networks(make):
     assert not torch.equal(other(images), before)
 
 
-def test_a_network_that_cannot_be_copied():
+def test_uncopyable_network_raises():
     net = chain(4, 4)
     net.kept = (net[0].weight * 2).sum()
     with pytest.raises(ModelError, match=r"cannot be copied, so its weights cannot be shuffled .*\(Only Tensors"):
         randomized(net, signal(4), 1.0)
 
 
-def test_a_network_of_one_size_of_batch():
+def test_network_of_fixed_batch_size_raises():
     class Two(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -273,12 +273,12 @@ def test_a_network_of_one_size_of_batch():
 
 
 @pytest.mark.parametrize("share", [0.0, -0.5, 1.5, float("nan")])
-def test_shares(share):
+def test_invalid_share_raises(share):
     with pytest.raises(InputError, match="share"):
         randomized(chain(4, 4), signal(4), share)
 
 
-def test_orders_are_drawn_evenly():
+def test_permutations_are_uniform():
     """Of three values each order comes as often as the others."""
     net = nn.Linear(3, 1, bias=False)
     net.weight.data.copy_(torch.tensor([[1.0, 2.0, 3.0]]))
@@ -287,7 +287,7 @@ def test_orders_are_drawn_evenly():
     assert min(seen.values()) >= 8
 
 
-def test_normalisation_in_front_of_what_is_shuffled_keeps_its_statistics():
+def test_batch_norm_before_the_randomized_layers_keeps_its_statistics():
     net = TinyNetwork.build()
     images = torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     last = randomized(net, images, 0.01)

@@ -41,7 +41,7 @@ def trained(kind: type[nn.Module]) -> nn.Module:
     return model.eval()
 
 
-def test_folding_keeps_the_outputs():
+def test_batch_norm_folding_keeps_the_outputs():
     model, x = trained(Folding), torch.randn(2, 3, 12, 12)
     folded = precision._fold_batch_norm(model, x, ())
     assert isinstance(folded.bn1, nn.Identity)
@@ -51,17 +51,17 @@ def test_folding_keeps_the_outputs():
     assert isinstance(model.bn1, nn.BatchNorm2d)
 
 
-def test_a_convolution_with_another_consumer_is_not_folded():
+def test_convolution_with_another_consumer_is_not_folded():
     assert precision._fold_batch_norm(trained(UsedTwice), torch.randn(2, 3, 12, 12), ()) is None
 
 
-def test_a_watched_convolution_is_not_folded():
+def test_watched_convolution_is_not_folded():
     folded = precision._fold_batch_norm(trained(Folding), torch.randn(2, 3, 12, 12), ("conv2",))
     assert isinstance(folded.bn2, nn.BatchNorm2d)
     assert isinstance(folded.bn1, nn.Identity)
 
 
-def test_the_model_is_not_touched_and_the_form_is_found_again_until_a_weight_changes():
+def test_fastest_form_is_cached_until_a_weight_changes():
     model, x = trained(Folding), torch.randn(2, 3, 12, 12)
     before = {k: v.clone() for k, v in model.state_dict().items()}
     first = fastest(model, x)
@@ -75,7 +75,7 @@ def test_the_model_is_not_touched_and_the_form_is_found_again_until_a_weight_cha
 
 
 @pytest.mark.parametrize("form", ["batch norm folded", "batch norm folded, channels-last"])
-def test_maps_of_a_faster_form_agree_and_say_so(form, monkeypatch):
+def test_faster_form_gives_equal_maps_and_a_diagnostic(form, monkeypatch):
     model, x = trained(Folding), torch.randn(2, 3, 12, 12)
     variants = precision._variants
 
@@ -94,12 +94,12 @@ def test_maps_of_a_faster_form_agree_and_say_so(form, monkeypatch):
     assert fast.provenance["precision"] == "fast"
 
 
-def test_training_through_a_copy_is_refused():
+def test_fast_precision_with_create_graph_raises():
     with pytest.raises(saywhy.errors.InputError, match="Use 'exact'"):
         saywhy.explain(trained(Folding), torch.randn(1, 3, 12, 12), precision="fast", create_graph=True)
 
 
-def test_a_block_that_ends_in_a_convolution_is_not_changed_when_it_is_watched():
+def test_watched_block_that_ends_in_a_convolution_is_not_folded():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Sequential(nn.Conv2d(3, 8, 3, padding=1)), nn.BatchNorm2d(8), nn.ReLU()).eval()
     model[1].running_mean += 3
@@ -107,7 +107,7 @@ def test_a_block_that_ends_in_a_convolution_is_not_changed_when_it_is_watched():
     assert precision._fold_batch_norm(model, torch.randn(2, 3, 12, 12), ()) is not None
 
 
-def test_no_model_is_kept_alive():
+def test_cache_does_not_keep_the_model_alive():
     model = trained(Folding).double()
     saywhy.explain(model, torch.randn(1, 3, 12, 12), layer="bn2", relu=False, precision="fast")
     known = weakref.ref(model)

@@ -40,7 +40,7 @@ def proofs(network: nn.Module, x: Tensor, layer: str, tried: list[Layout]) -> li
 
 
 @pytest.mark.parametrize(("layout", "patch"), RIGHT, ids=lambda v: str(v))
-def test_of_all_readings_the_right_one_is_proved(layout, patch):
+def test_right_layout_is_proved_among_all_readings(layout, patch):
     x = image(*(patch * cells for cells in layout.grid))
     network = Placed(layout, patch)
     with torch.no_grad():
@@ -53,7 +53,7 @@ def test_of_all_readings_the_right_one_is_proved(layout, patch):
 
 @pytest.mark.parametrize("grid", [(4, 4), (6, 6), (7, 7), (8, 12), (14, 14)])
 @pytest.mark.parametrize("off", [-2, -1, 1, 2])
-def test_tokens_taken_too_early_or_too_late_are_refused(grid, off):
+def test_shifted_token_offset_is_not_proved(grid, off):
     right = Layout("tokens", grid, prefix=2, suffix=2)
     wrong = Layout("tokens", grid, prefix=2 + off, suffix=2 - off)
     (proof,) = proofs(Placed(right, 4), image(*(4 * cells for cells in grid)), "laid", [wrong])
@@ -62,7 +62,7 @@ def test_tokens_taken_too_early_or_too_late_are_refused(grid, off):
 
 @pytest.mark.parametrize("registers", [0, 1, 4])
 @pytest.mark.parametrize("layer", ["blocks.0", "blocks.1", "blocks.1.norm1"])
-def test_the_tokens_of_a_transformer_are_distinguished_from_their_neighbours(registers, layer):
+def test_transformer_token_offset_is_proved_uniquely(registers, layer):
     network, extra = SmallViT(registers=registers), 1 + registers
     tried = [Layout("tokens", (8, 8), prefix=p, suffix=extra - p) for p in range(extra + 1)]
     found = proofs(network, image(64, 64), layer, tried)
@@ -83,7 +83,7 @@ WRONG_ORDERS = {
 @pytest.mark.parametrize("kind", ["channels-first", "channels-last", "tokens"])
 @pytest.mark.parametrize("grid", [(4, 4), (7, 7), (14, 14)])
 @pytest.mark.parametrize("order", WRONG_ORDERS)
-def test_a_wrong_order_is_refused(kind, grid, order):
+def test_wrong_token_order_is_not_proved(kind, grid, order):
     layout = Layout(kind, grid)
     network = Placed(layout, 4, WRONG_ORDERS[order])
     (proof,) = proofs(network, image(*(4 * cells for cells in grid)), "laid", [layout])
@@ -93,7 +93,7 @@ def test_a_wrong_order_is_refused(kind, grid, order):
 @pytest.mark.slow
 @pytest.mark.parametrize(("grid", "patch"), [((3, 3), 16), ((4, 4), 8), ((7, 7), 8), ((6, 10), 8), ((14, 14), 4)])
 @pytest.mark.parametrize("kind", ["channels-first", "tokens"])
-def test_shuffled_cells_are_refused_however_they_are_shuffled(grid, patch, kind):
+def test_shuffled_cells_are_not_proved(grid, patch, kind):
     count, layout = grid[0] * grid[1], Layout(kind, grid)
     for seed in range(20):
         order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
@@ -103,14 +103,14 @@ def test_shuffled_cells_are_refused_however_they_are_shuffled(grid, patch, kind)
 
 
 @pytest.mark.parametrize("cells", [6, 8, 14])
-def test_channels_last_is_not_taken_for_channels_first(cells):
+def test_channels_last_is_distinguished_from_channels_first(cells):
     right, wrong = Layout("channels-last", (cells, cells)), Layout("channels-first", (cells, cells))
     network = Placed(right, 4, channels=cells)  # [1, 8, 8, 8] does not say which axes are space
     found = proofs(network, image(4 * cells, 4 * cells), "laid", [wrong, right])
     assert [p.layout for p in found if p.holds] == [right]
 
 
-def test_a_grid_of_the_wrong_shape_is_refused_or_fits_worse():
+def test_grid_of_wrong_shape_fits_worse():
     right = Layout("tokens", (6, 10))
     wrong = [Layout("tokens", grid) for grid in ((10, 6), (5, 12), (4, 15), (3, 20))]
     best, *others = proofs(Placed(right), image(24, 40), "laid", [*wrong, right])
@@ -119,7 +119,7 @@ def test_a_grid_of_the_wrong_shape_is_refused_or_fits_worse():
     assert {p.layout.grid for p in others if p.holds} <= {(10, 6)}  # nearly square, so nearly the same places
 
 
-def test_latents_that_have_no_place_are_refused():
+def test_latents_without_position_are_not_proved():
     class Latents(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -136,7 +136,7 @@ def test_latents_that_have_no_place_are_refused():
     assert not any(p.holds for p in found), [str(p) for p in found]
 
 
-def test_a_layer_that_does_not_respond_is_undecided():
+def test_unresponsive_layer_is_undecided():
     network = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU())
     nn.init.constant_(network[0].bias, -1e6)
     (proof,) = proofs(network, image(16, 16), "1", [Layout("channels-first", (16, 16))])
@@ -159,19 +159,19 @@ class Counted(nn.Module):
         return self.conv(x).relu().mean((2, 3))
 
 
-def test_a_proof_costs_nine_images():
+def test_proof_runs_nine_images():
     network = Counted()
     (proof,) = proofs(network, image(32, 32), "conv", [Layout("channels-first", (8, 8))])
     assert proof.holds
     assert network.images == 1 + len(PLACES)
 
 
-def test_a_network_that_takes_no_batches_is_proved_one_by_one():
+def test_network_without_batch_support_is_proved_one_by_one():
     (proof,) = proofs(Counted(most=1), image(32, 32), "conv", [Layout("channels-first", (8, 8))])
     assert proof.holds
 
 
-def test_a_proof_leaves_no_trace():
+def test_proof_leaves_input_hooks_and_random_state_unchanged():
     network, x = Placed(Layout("tokens", (8, 8))), image(32, 32)
     before, state = x.clone(), torch.get_rng_state()
     proofs(network, x, "laid", [Layout("tokens", (8, 8))])
@@ -181,7 +181,7 @@ def test_a_proof_leaves_no_trace():
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
-def test_whatever_type_tensors_have_by_default(dtype):
+def test_default_dtype_does_not_affect_the_proof(dtype):
     network, before = Counted(), torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
@@ -191,7 +191,7 @@ def test_whatever_type_tensors_have_by_default(dtype):
     assert proof.holds
 
 
-def test_a_proof_as_text():
+def test_proof_text_states_outcome_and_hint():
     right, wrong = Layout("tokens", (8, 8), prefix=1), Layout("tokens", (8, 8), suffix=1)
     good, bad = proofs(Placed(right), image(32, 32), "laid", [wrong, right])
     assert str(good).startswith("tokens 8×8 + 1 before: proved, 100% of the changed patches found")
@@ -206,13 +206,13 @@ def shortcuts() -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(3, 8, 7, stride=2, padding=3), nn.MaxPool2d(3, 2, 1), nn.Sequential(*steps))
 
 
-def test_larger_patches_prove_what_looks_past_the_smaller():
+def test_larger_patches_prove_a_strided_network():
     (proof,) = proofs(shortcuts(), image(128, 256), "2", [Layout("channels-first", (4, 8))])
     assert proof.holds, proof
 
 
 @pytest.mark.parametrize("order", WRONG_ORDERS.values(), ids=WRONG_ORDERS)
-def test_larger_patches_refuse_a_wrong_order(order):
+def test_larger_patches_do_not_prove_a_wrong_order(order):
     class Turned(nn.Module):
         def forward(self, maps: Tensor) -> Tensor:
             return order(maps)
@@ -237,7 +237,7 @@ class Conditioned(nn.Module):
         return self.placed(image) + self.shift(condition).sum((1, 2))[:, None]
 
 
-def test_a_second_input_of_one_sample_is_given_to_every_changed_image():
+def test_second_input_is_repeated_for_every_changed_image():
     layout = Layout("channels-first", (6, 6))
     network = Conditioned(layout).eval()
     inputs = {"image": image(24, 24), "condition": torch.randn(1, 2, 3)}

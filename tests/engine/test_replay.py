@@ -43,7 +43,7 @@ class Residual(nn.Module):
     ("how", "whole"), [("none", False), ("added", False), ("added in place", True), ("concatenated", True)]
 )
 @pytest.mark.parametrize("batch_size", [1, 3, 64])
-def test_altered_activations_give_the_scores_of_the_altered_network(how, whole, batch_size):
+def test_altered_activations_give_the_scores_of_the_whole_network(how, whole, batch_size):
     torch.manual_seed(0)
     model, x = Residual(how).eval(), torch.randn(1, 3, 6, 6)
     replay = Replay(model, x, Watched("body", model.body, Layout("channels-first", (6, 6))), lambda out: out)
@@ -57,7 +57,7 @@ def test_altered_activations_give_the_scores_of_the_altered_network(how, whole, 
     assert not model.body._forward_hooks
 
 
-def test_only_the_head_runs_on_the_whole_batch():
+def test_layers_before_the_replayed_one_run_on_one_sample():
     torch.manual_seed(0)
     model, x = Residual("none").eval(), torch.randn(1, 3, 6, 6)
     sizes = []
@@ -83,7 +83,7 @@ def test_tokens_keep_their_class_token():
     torch.testing.assert_close(scores, (11 * x.mean((2, 3))).repeat(2, 1))
 
 
-def test_a_layer_that_does_not_run_is_named():
+def test_layer_that_does_not_run_raises():
     model = Residual("none")
     model.spare = nn.Conv2d(3, 3, 1)
     with pytest.raises(LayerError, match="'spare' did not run"):

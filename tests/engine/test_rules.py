@@ -88,13 +88,13 @@ def met(y: Tensor, rule: Rule = "guided") -> RuleResult:
 
 
 @pytest.mark.parametrize("name", SPELLINGS)
-class TestEverySpellingOfReLU:
-    def test_guided(self, name):
+class TestEveryFormOfReLU:
+    def test_guided_rule_masks_forward_and_gradient(self, name):
         y, g = backward("guided", SPELLINGS[name])
         assert y.tolist() == [2, 2, 0, 0, 0]
         assert g.tolist() == [3, 0, 0, 0, 0]
 
-    def test_deconvnet_ignores_what_went_forward(self, name):
+    def test_deconvnet_rule_masks_the_gradient_only(self, name):
         y, g = backward("deconvnet", SPELLINGS[name])
         assert y.tolist() == [2, 2, 0, 0, 0]
         assert g.tolist() == [3, 0, 3, 0, 3]
@@ -102,7 +102,7 @@ class TestEverySpellingOfReLU:
 
 @pytest.mark.parametrize("name", SMOOTH)
 @pytest.mark.parametrize("sign", [1, -1])
-def test_smooth_rectifiers_are_guided_by_their_slope(name, sign):
+def test_smooth_rectifiers_use_their_slope(name, sign):
     values = torch.linspace(-4, 4, 33)
     y, slope = backward(None, SMOOTH[name], values, torch.ones(33))
     for rule, factor in (("guided", slope.clamp(min=0)), ("deconvnet", torch.ones(33))):
@@ -122,7 +122,7 @@ def test_smooth_rectifiers_are_guided_by_their_slope(name, sign):
         lambda z: z.abs(),
     ],
 )
-def test_what_is_no_rectifier_keeps_its_gradient(function):
+def test_non_rectifier_keeps_its_gradient(function):
     leaf = Z.clone().requires_grad_()
     y = function(leaf)
     assert met(y) == RuleResult()
@@ -131,7 +131,7 @@ def test_what_is_no_rectifier_keeps_its_gradient(function):
 
 @pytest.mark.parametrize("rule", ["guided", "deconvnet"])
 @pytest.mark.parametrize("name", [*SPELLINGS, *SMOOTH])
-def test_many_gradients_at_once_are_each_alone(name, rule):
+def test_batched_gradients_equal_single_ones(name, rule):
     function = {**SPELLINGS, **SMOOTH}[name]
     leaf = Z.clone().requires_grad_()
     y = function(leaf * 1)
@@ -164,12 +164,12 @@ class Own(torch.autograd.Function):
         (lambda z: z.masked_fill(z < 0, 0.0), "mask"),
     ],
 )
-def test_a_possible_rectifier_is_counted_as_opaque(function, word):
+def test_possible_rectifier_is_counted_as_opaque(function, word):
     leaf = Z.repeat(2, 1).requires_grad_()
     assert met(F.relu(function(leaf * 1))) == RuleResult(Counter(["ReLU"]), Counter([word]))
 
 
-def test_factors_are_no_masks():
+def test_multiplication_by_factors_is_not_counted_as_a_mask():
     leaf = Z.repeat(2, 1).requires_grad_()
     gates = torch.tensor([[0.5], [1.0]])
     assert not met(F.relu(leaf * gates * 2 * torch.ones(2, 5) * leaf.sigmoid())).opaque
@@ -182,13 +182,13 @@ class TestExcitationBackprop:
             y = function(leaf * 1)
         return torch.autograd.grad(y, leaf, torch.ones_like(y) if start is None else start)[0]
 
-    def test_pools_share_by_activation(self):
+    def test_pooling_shares_by_activation(self):
         a = torch.tensor([[[1.0, 3.0, 0.0, 0.0]]])
         assert self.shares(nn.AvgPool1d(2), a).tolist() == [[[0.25, 0.75, 0, 0]]]
         assert self.shares(nn.MaxPool1d(2), a).tolist() == [[[0, 1, 1, 0]]]
         assert self.shares(lambda t: t.mean(-1), a).tolist() == [[[0.25, 0.75, 0, 0]]]
 
-    def test_branches_share_by_what_is_above_zero(self):
+    def test_addition_shares_by_positive_activation(self):
         a = torch.tensor([[1.0, -1.0, 3.0, -1.0]])
         b = torch.tensor([[3.0, 2.0, 1.0, -1.0]])
         leaf = a.clone().requires_grad_()
@@ -198,12 +198,12 @@ class TestExcitationBackprop:
             assert torch.equal(y, a + b)
             assert torch.autograd.grad(y, leaf, torch.ones(1, 4))[0].tolist() == [[0.25, 0, 0.75, 0]]
 
-    def test_a_bias_takes_no_share(self):
+    def test_bias_receives_no_share(self):
         bias = nn.Parameter(torch.ones(1, 2))
         assert self.shares(lambda x: x + bias, torch.tensor([[1.0, 2.0]])).tolist() == [[1, 1]]
         assert self.shares(lambda x: 1 + x, torch.tensor([[1.0, 2.0]])).tolist() == [[1, 1]]
 
-    def test_batch_norm_turns_the_weights_before_it(self):
+    def test_negative_batch_norm_flips_the_weights_before_it(self):
         conv, norm = nn.Conv1d(2, 2, 1), nn.BatchNorm1d(2).eval()
         with torch.no_grad():
             conv.weight.copy_(torch.tensor([[[2.0], [-1.0]], [[2.0], [-1.0]]]))
@@ -211,7 +211,7 @@ class TestExcitationBackprop:
         found = self.shares(nn.Sequential(conv, norm, nn.ReLU(inplace=True)), torch.ones(1, 2, 1))
         assert found.tolist() == [[[1], [1]]]  # the first channel wins one unit, the second the other
 
-    def test_batch_norm_by_itself_passes_where_it_does_not_turn(self):
+    def test_standalone_batch_norm_passes_positive_channels_only(self):
         norm = nn.BatchNorm1d(2).eval()
         with torch.no_grad():
             norm.weight.copy_(torch.tensor([3.0, -3.0]))
@@ -231,6 +231,6 @@ class TestExcitationBackprop:
             ("pow", lambda x: x**2),
         ],
     )
-    def test_what_has_no_rule_is_refused_by_name(self, name, function):
+    def test_operation_without_a_rule_raises(self, name, function):
         with pytest.raises(MethodError, match=f"no rule for '{name}'.*Choose a layer after this call"):
             self.shares(function, torch.ones(2, 2))

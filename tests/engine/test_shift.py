@@ -25,7 +25,7 @@ def some_images(batch: int = 2) -> Tensor:
     return torch.randn(batch, 3, 8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
-def test_the_same_output_for_a_shifted_image():
+def test_undoing_shift_gives_the_same_output_for_a_shifted_image():
     net, images = network(), some_images()
     wanted = net(images)
     with undoing_shift(net, OFFSET) as other:
@@ -38,7 +38,7 @@ def test_the_same_output_for_a_shifted_image():
 
 
 @pytest.mark.parametrize("raised", [False, True])
-def test_nothing_is_left_behind(raised):
+def test_network_state_is_restored(raised):
     net = network().train()
     net.stem.eval()
     net.register_forward_pre_hook(lambda _module, args: args)
@@ -56,7 +56,7 @@ def test_nothing_is_left_behind(raised):
     assert torch.equal(torch.get_rng_state(), drawn)
 
 
-def test_hooks_of_the_users_get_the_image_that_was_moved_back():
+def test_user_hooks_receive_the_unshifted_image():
     net, images, seen = network(), some_images(), []
     net.register_forward_pre_hook(lambda _module, args: seen.append(args[0]))
     with undoing_shift(net, OFFSET) as other:
@@ -74,7 +74,7 @@ def test_hooks_of_the_users_get_the_image_that_was_moved_back():
     ],
     ids=["arguments", "keywords", "list", "dict"],
 )
-def test_only_the_image_is_moved(wrap, given):
+def test_only_the_image_is_shifted(wrap, given):
     """The first of two tensors of the same shape is the image, as everywhere."""
 
     class Both(nn.Module):
@@ -88,7 +88,7 @@ def test_only_the_image_is_moved(wrap, given):
     assert torch.equal(second, b)
 
 
-def test_words_and_masks_are_not_shifted():
+def test_words_and_weights_are_not_shifted():
     class Asked(nn.Module):
         def forward(self, image: Tensor, words: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
             return image, words, weight
@@ -101,7 +101,7 @@ def test_words_and_masks_are_not_shifted():
     assert not torch.equal(image, inputs["image"])
 
 
-def test_any_number_of_images():
+def test_any_batch_size_is_accepted():
     """Methods feed altered copies of one sample, as many as they like."""
     net = network()
     with undoing_shift(net, OFFSET) as other:
@@ -109,12 +109,12 @@ def test_any_number_of_images():
             torch.testing.assert_close(other(some_images(batch) + OFFSET), net(some_images(batch)))
 
 
-def test_half_precision_stays_half():
+def test_half_precision_is_kept():
     with undoing_shift(nn.Identity(), torch.tensor(0.5)) as other:
         assert other(torch.ones(1, 2, 2, dtype=torch.bfloat16)).dtype == torch.bfloat16
 
 
-def test_its_own_gradient_is_that_of_the_network():
+def test_gradient_equals_that_of_the_network():
     net, images = network(), some_images().requires_grad_()
     (wanted,) = torch.autograd.grad(net(images)[:, 1].sum(), images)
     moved = (images.detach() + OFFSET).requires_grad_()
@@ -156,7 +156,7 @@ def test_shared_layers_stay_in_evaluation_mode_while_another_thread_uses_them():
     assert all(m.training for m in net.modules())
 
 
-def test_two_threads_explain_while_a_third_moves_the_zero():
+def test_threads_can_explain_while_another_shifts_the_input():
     net, images = network().train(), some_images()
     wanted = saywhy.explain(net, images, 1, "saliency").maps
     wrong: list[str] = []
@@ -182,7 +182,7 @@ def test_two_threads_explain_while_a_third_moves_the_zero():
     assert all(m.training for m in net.modules())
 
 
-def test_a_network_that_cannot_be_copied():
+def test_uncopyable_network_raises():
     class Sealed(nn.Module):
         def __copy__(self) -> nn.Module:
             raise TypeError("sealed")
@@ -196,14 +196,14 @@ def test_a_network_that_cannot_be_copied():
 
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 @pytest.mark.parametrize("make", [lambda net: torch.jit.trace(net, some_images()), torch.jit.script])
-def test_scripted_networks_take_no_hooks(make):
+def test_scripted_network_raises(make):
     net = make(nn.Sequential(nn.Conv2d(3, 2, 3), nn.ReLU()).double().eval())
     with pytest.raises(ModelError, match="takes no hooks"), undoing_shift(net, OFFSET):
         pass
     assert not net._forward_pre_hooks
 
 
-def test_a_compiled_call_is_not_taken_over():
+def test_compiled_call_of_the_original_is_not_used():
     """``Module.compile`` binds the call to the original network, which has no shift."""
     net, images = network(), some_images()
     wanted = net(images)

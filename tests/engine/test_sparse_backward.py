@@ -8,7 +8,7 @@ from saywhy.engine.sparse_backward import SkipZeros
 
 
 @pytest.mark.parametrize("alive", [0, 1, 7, 40])
-def test_products_are_the_same_to_the_bit_or_nearly(alive):
+def test_products_with_zero_rows_equal_plain_products(alive):
     torch.manual_seed(0)
     rows = torch.zeros(40, 16)
     rows[torch.randperm(40)[:alive]] = torch.randn(alive, 16)
@@ -19,7 +19,7 @@ def test_products_are_the_same_to_the_bit_or_nearly(alive):
 
 
 @pytest.mark.parametrize("targets", [1, 4])
-def test_a_backward_pass_with_one_living_token_is_the_same(targets):
+def test_backward_pass_with_one_nonzero_token_equals_the_plain_one(targets):
     torch.manual_seed(0)
     block = nn.TransformerEncoderLayer(16, 2, 32, dropout=0.0, batch_first=True, norm_first=True).eval()
     tokens = torch.randn(2, 50, 16, requires_grad=True)
@@ -32,7 +32,7 @@ def test_a_backward_pass_with_one_living_token_is_the_same(targets):
     torch.testing.assert_close(came, expected)
 
 
-def test_the_zero_rows_are_really_left_out():
+def test_zero_rows_are_left_out_of_the_product():
     seen = []
 
     class LayerSearch(torch.utils._python_dispatch.TorchDispatchMode):
@@ -49,7 +49,7 @@ def test_the_zero_rows_are_really_left_out():
 
 
 @pytest.mark.parametrize("rows", [1, 3, 40])
-def test_zero_columns_are_left_out(rows):
+def test_product_with_zero_columns_equals_the_plain_one(rows):
     torch.manual_seed(0)
     seeds, matrix = torch.eye(400)[:rows] * 2, torch.randn(400, 5)
     with SkipZeros():
@@ -59,7 +59,7 @@ def test_zero_columns_are_left_out(rows):
 
 @pytest.mark.parametrize("activation", [nn.GELU(), nn.GELU("tanh"), nn.SiLU()])
 @pytest.mark.parametrize("alive", [0, 2, 30])
-def test_gradients_of_gelu_and_silu_are_the_same(activation, alive):
+def test_gradients_of_gelu_and_silu_equal_plain_ones(activation, alive):
     torch.manual_seed(0)
     x, seeds = torch.randn(2, 20, 6, requires_grad=True), torch.zeros(2, 20, 6)
     seeds.view(40, 6)[torch.randperm(40)[:alive]] = torch.randn(alive, 6)
