@@ -206,7 +206,7 @@ def test_verdict_passes_only_if_every_check_passes():
     assert str(Verdict((passed, skipped))) == "passed all checks (1 of 1): a: it is True, passed"
 
 
-class TestTheTable:
+class TestCheckTable:
     """Checks are data: rows of a table, judged by one rule."""
 
     def test_every_limit_belongs_to_one_check(self):

@@ -417,7 +417,7 @@ class TestBadInput:
             beam_search(chain.step, chain.state, chain.start, **{"end": END, "max_length": 5, **options})
 
 
-class TestSiblings:
+class TestSiblingPenalty:
     def test_a_strong_penalty_gives_every_parent_a_child(self):
         chain = Chain.bigram(LETTERS)
         plain = searched(chain, max_length=4, num_beams=2, refill=False)

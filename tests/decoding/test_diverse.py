@@ -288,7 +288,7 @@ class TestKnownResults:
         assert float(found.repeated) == pytest.approx(1 / 6)
 
     def test_unpenalized_end_equals_transformers(self):
-        """What transformers 4.56 says of the same chain, whose scores are the penalised ones."""
+        """Results of transformers 4.56 on the same chain; its scores are the penalised ones."""
         found = searched(
             toy(), max_length=4, num_beams=4, num_beam_groups=4, diversity_penalty=0.5, penalize_end=False, refill=True
         )
@@ -304,7 +304,7 @@ class TestKnownResults:
         }
 
     def test_finished_beams_stop_penalising_by_default(self):
-        """In the authors' program its meaningless ends keep the last group from ending."""
+        """In the authors' program the ends of finished beams keep the last group from ending."""
         silent = searched(toy(), max_length=4, num_beams=4, num_beam_groups=4, diversity_penalty=0.5)
         assert silent.of_group(3) == [[2, 3, 5]]  # a b d </s>
         speaking = searched(

@@ -169,8 +169,8 @@ def test_prompt_of_one_token_equals_generate():
     )
 
 
-class TestTheConfiguration:
-    """What ``generate`` reads there is followed, or gives a warning."""
+class TestGenerationConfig:
+    """Settings that ``generate`` reads are followed, or give a warning."""
 
     def decoded(self, model: Any, inputs: dict[str, Tensor]) -> tuple[list[list[int]], list[list[int]]]:
         ready = generation(model, inputs)
@@ -262,7 +262,7 @@ class TestImagesInThePrompt:
         assert words_of(found) == generated(model, inputs, **options)
 
     def test_image_placeholders_may_lie_outside_the_vocabulary(self, git):
-        """Some models put something else there before they look numbers up."""
+        """Some models replace placeholders before they look up embeddings."""
 
         def replaced(_module: Any, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
             return args, {**kwargs, "input_ids": kwargs["input_ids"].where(kwargs["input_ids"] < WORDS, START)}
@@ -305,7 +305,7 @@ def test_undecodable_models_and_inputs_raise(family):
 
 
 class TestBadInput:
-    """Each is refused with a saywhy error."""
+    """Each raises a saywhy error."""
 
     @pytest.fixture
     def model(self) -> Any:

@@ -161,7 +161,7 @@ def test_batch_norm_statistics_are_recomputed():
 
 @pytest.mark.parametrize("batch", [1, 2])
 def test_batch_norm_of_single_values_gives_finite_outputs(batch):
-    """Behind a pooling a single image has no deviation; it and a noisy copy of it have."""
+    """After pooling a single image has no deviation; together with a noisy copy it has."""
     net = nn.Sequential(
         nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.BatchNorm1d(4), nn.Linear(4, 2)
     ).eval()
@@ -279,7 +279,7 @@ def test_invalid_share_raises(share):
 
 
 def test_permutations_are_uniform():
-    """Of three values each order comes as often as the others."""
+    """Each order of three values is about equally frequent."""
     net = nn.Linear(3, 1, bias=False)
     net.weight.data.copy_(torch.tensor([[1.0, 2.0, 3.0]]))
     seen = Counter(tuple(randomized(net, signal(3), 1.0, seed).weight[0].tolist()) for seed in range(120))

@@ -123,8 +123,8 @@ def test_gradient_equals_that_of_the_network():
     torch.testing.assert_close(found, wanted)
 
 
-def test_shared_layers_stay_in_evaluation_mode_while_another_thread_uses_them():
-    """Whoever is done first must not put layers back into training that the other one still runs."""
+def test_shared_layers_stay_in_eval_mode_while_another_thread_runs():
+    """The thread that ends first must not put layers back into training mode that the other still runs."""
     net = network().train()
     inside, done = threading.Event(), threading.Event()
 

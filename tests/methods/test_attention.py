@@ -177,7 +177,7 @@ def test_attention_reads_the_rows_that_the_head_uses(extra, read, rows):
 
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
 def test_rollout_does_not_depend_on_the_head_weights(form):
-    """torchvision's ViT starts with one; nothing leans on any token then."""
+    """torchvision's ViT starts with a head of zeros, which depends on no token."""
     network, x = TinyTransformer.build(dtype=torch.float64, **form), images(1, 3, 12, 12)
     layout = Layout("tokens", (6, 6), prefix=network.extra.shape[1])
     wanted = saywhy.explain(network, x, 1, "attention-rollout", "features", layout=layout).maps

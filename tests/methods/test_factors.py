@@ -152,7 +152,7 @@ class TestShapleyCam:
         torch.testing.assert_close(found.maps, parts[0] + parts[1])
 
     def test_network_without_second_derivative_raises(self):
-        """Fused attention has none; where the network calls it by the usual name, the plain one takes its place."""
+        """Fused attention has none; where the network calls it by the usual name, plain attention replaces it."""
 
         def fused(x: Tensor) -> Tensor:
             heads = x.transpose(1, 2)[:, None]

@@ -245,7 +245,7 @@ class TestFullGrad:
             maps(Spelled(nn.ReLU()), images(1), "fullgrad", rescale="all")
 
 
-class TestRelevance:
+class TestLRP:
     def test_missing_zennit_error_names_the_pip_extra(self, images, monkeypatch):
         monkeypatch.setitem(sys.modules, "zennit.composites", None)
         with pytest.raises(MissingExtra, match=r"lrp needs zennit .* pip install 'saywhy\[lrp\]'"):

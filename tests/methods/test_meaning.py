@@ -62,7 +62,7 @@ class TestPoolingAndALinearLayer:
 
 
 class TestCounterfactual:
-    """What speaks against a class (Grad-CAM paper, section 3.3)."""
+    """Counterfactual explanations (Grad-CAM paper, section 3.3)."""
 
     @pytest.fixture
     def found(self, images) -> saywhy.Explanation:
@@ -172,7 +172,7 @@ def test_eigencam_recovers_the_pattern_shared_by_all_channels():
 
 @pytest.mark.parametrize("channels", [12, 60])
 def test_eigencam_sign_after_layer_norm_is_stable_under_rounding(channels):
-    """There the channels of every position sum to zero, and so does every projection on their sum."""
+    """After a layer norm the channels of every position sum to zero, and so does every projection on their sum."""
     A = torch.randn(8, channels, 5, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     A = A - A.mean(1, keepdim=True)
     exact = ONE_PASS["eigencam"].function(A, A, relu=False)

@@ -194,7 +194,7 @@ class TestAblationCam:
         assert ours.get_total_flops() < 1.2 * plain.get_total_flops()
 
     def test_replayed_activations_survive_an_in_place_relu(self, image):
-        """An in-place rectifier follows."""
+        """An in-place ReLU follows the layer."""
         network = TinyNetwork.build(dtype=torch.float64)
         with torch.no_grad():
             wanted = network.features[0](network.stem(image))
@@ -333,7 +333,7 @@ def test_scorecam_of_a_zero_image_is_zero():
 
 
 def test_reciprocam_finds_each_weight_of_a_linear_network():
-    """Every position of a linear network of a whole feature map has its own weight: Recipro-CAM finds each."""
+    """Every position of the feature map has its own weight."""
     network = LinearNetwork().double()
     x = torch.randn(1, 3, 6, 6, dtype=torch.float64)
     found = saywhy.explain(network, x, 1, "reciprocam", "features", layout=LAYOUT, gaussian=False, score="logit").maps

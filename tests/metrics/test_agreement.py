@@ -94,7 +94,7 @@ class TestStructuralSimilarity:
         assert ssim(own, near) > ssim(own, far) > ssim(own, own.max() - own)
 
     def test_map_and_its_negative_give_a_positive_value(self):
-        """The product that the paper made for brightness, pinned: it is far above 0 where the means are."""
+        """Both factors of the product are negative."""
         own = 1 + 0.5 * smooth(0, 1, 1, 20, 20).clamp(-1, 1)
         assert ssim(own, -own).item() > 0.5
 
@@ -194,7 +194,7 @@ class TestEarthMover:
             earth_movers_distance(torch.ones(2, 2), torch.ones(2, 2))
 
 
-class TestAmongMethods:
+class TestAgreementAmongMethods:
     def test_every_pair_of_methods_appears_once(self):
         net = TinyNetwork.build(dtype=torch.float64)
         methods = ["gradcam", "saliency", "hirescam"]

@@ -133,7 +133,7 @@ class TestRiskCoverage:
     @few
     @given(pairs, st.fractions(0, 1, max_denominator=40))
     def test_limit_equals_brute_force(self, rows, risk):
-        """The largest at which those up to it are not more often wrong, by whole numbers."""
+        """The largest value up to which the error rate stays within the risk, computed in whole numbers."""
         values, wrong = as_tensors(rows)
         fine = [
             v
@@ -144,7 +144,7 @@ class TestRiskCoverage:
 
     @pytest.mark.parametrize("size", [10, 49, 98, 103, 187])
     def test_limit_includes_a_risk_met_exactly(self, size):
-        """Equal answers of which some are wrong: their share is that of whole numbers, not of sums of shares."""
+        """The error rate is a ratio of whole numbers, not a sum of rounded shares."""
         for bad in range(size + 1):
             wrong = torch.arange(size) < bad
             assert risk_coverage(torch.ones(size), wrong).limit(bad / size) == 1

@@ -248,7 +248,7 @@ def test_declared_range_holds_for_scores_that_are_no_probability(name):
 
 
 def test_average_drop_of_a_raw_score_can_exceed_one():
-    """From a little more than zero far below it: the average drop has no end where the score has none."""
+    """The score falls from slightly above zero to far below it."""
     metric, found = METRICS["average-drop"], Halves()
     found.weights.data.abs_()
 
@@ -306,7 +306,7 @@ def test_dataset_level_metric_entries_match_their_functions(one):
 
 
 def test_every_public_metric_function_is_listed():
-    """Every public function below saywhy.metrics is a metric, stands beside them, or is a helper."""
+    """Every public function below saywhy.metrics is a metric, a dataset-level metric or a helper."""
     listed = {m.function for m in METRICS.values()}
     named = {one.name for one in BESIDE}
     assert len(named) == len(BESIDE)

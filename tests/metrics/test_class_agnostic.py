@@ -108,7 +108,6 @@ class TestCentre:
 
     @pytest.mark.parametrize("space", [(9,), (5, 9), (5, 3, 9)])
     def test_central_line_equals_the_one_dimensional_prior(self, space):
-        """A line through the middle of any image is the centre prior of one axis."""
         line = centre_prior_of(space)
         for side in space[:-1]:
             line = line[side // 2]
@@ -119,7 +118,7 @@ class TestCentre:
 
 
 class TestAsBoxes:
-    """What the page of metrics says: as boxes, random maps and the centre prior are (nearly) the whole image."""
+    """As the metrics page says: boxes of random maps and of the centre prior cover (nearly) the whole image."""
 
     @pytest.mark.parametrize("grid", [(7, 7), (14, 14), (4, 6), (38, 30), (224, 224)])
     @pytest.mark.parametrize("name", ["random", "centre"])
@@ -154,7 +153,6 @@ class TestEdges:
 
     @pytest.mark.parametrize(("grid", "space"), [((4,), (60,)), ((4, 4), (32, 32)), ((2, 2, 2), (12, 12, 12))])
     def test_edges_count_anywhere_within_a_cell(self, grid, space):
-        """A step near a cell's border is an edge of that cell as one in its middle is."""
         width = space[-1] // grid[-1]
         for at in range(2, width - 1):
             image = torch.zeros(1, 1, *space)
@@ -195,7 +193,6 @@ class TestShifted:
         assert torch.equal(shifted_baseline(maps, torch.zeros(2, 3, *grid), seed), found)
 
     def test_shift_wraps_around_and_keeps_neighbours(self):
-        """Round the borders."""
         one = torch.arange(5.0)[None, None]
         for seed in range(20):
             found = shifted_baseline(one, torch.zeros(1, 3, 5), seed)[0, 0]

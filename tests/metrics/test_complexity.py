@@ -88,7 +88,7 @@ class TestBothMetrics:
     @few
     @given(seed=seeds, cells=st.integers(1, 8))
     def test_spread_map_is_less_sparse_and_more_complex(self, metric, seed, cells):
-        """Robin Hood: what the highest gives to the lowest, without changing places with it."""
+        """Robin Hood transfer: the highest value gives to the lowest, and their order stays."""
         maps = some_maps(seed, 1, 1, cells + 1).abs() + 0.1
         order = maps[0, 0].argsort()
         spread = maps.clone()
@@ -123,7 +123,7 @@ class TestSparseness:
     @few
     @given(seed=seeds, count=st.integers(2, 12))
     def test_equals_half_the_relative_mean_difference(self, seed, count):
-        """Gini's own definition: of all pairs, how much the two differ, in shares of twice the mean."""
+        """Gini's definition: the mean absolute difference of all pairs, divided by twice the mean."""
         maps = some_maps(seed, 1, 1, count)
         sizes = maps.double().abs().flatten().tolist()
         apart = sum(abs(a - b) for a, b in itertools.product(sizes, sizes)) / count**2

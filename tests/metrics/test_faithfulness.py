@@ -50,7 +50,7 @@ def additive(seed: int = 0, space: tuple[int, ...] = (8, 8)) -> tuple[ModelRunne
 
 
 class TestAverageDropAndIncrease:
-    """The image seen through the map."""
+    """Metrics of the image masked by the map."""
 
     @pytest.mark.parametrize("grid", GRIDS)
     @pytest.mark.parametrize("rectified", [False, True])
@@ -77,7 +77,7 @@ class TestAverageDropAndIncrease:
         close(metric(maps, case.runner()), case.each(maps, evaluate), 1e-6)
 
     def test_oracle_cases_cover_drops_and_increases(self):
-        """Or the comparisons above would say little."""
+        """Otherwise the comparisons above would prove little."""
         case = MetricCase.build(batch=3, targets=3)
         case.network.fc.weight.data *= 5
         maps = some_maps(2, 3, 3, 10, 8)
@@ -292,7 +292,7 @@ class TestPerturbationMetrics:
     @pytest.mark.parametrize("cells", [(8, 8), (4, 4), (2, 4), (1, 2)])
     @pytest.mark.parametrize("space", [(8, 8), (16, 24), (32, 8)])
     def test_true_attribution_of_linear_network_is_optimal(self, space, cells):
-        """What hidden cells are worth is what is lost: nothing is left to explain. Its opposite is the worst."""
+        """The attribution of hidden cells equals the drop of the score; the negated map is the worst."""
         runner, worth = additive(3, space)
         probes = probe(runner, count=20, cells=cells, share=0.4, fill="zero")
         assert float(faithfulness_correlation(worth, probes)) == pytest.approx(1, abs=1e-12)
@@ -302,7 +302,6 @@ class TestPerturbationMetrics:
 
     @pytest.mark.parametrize("space", [(21,), (21, 14), (6, 4, 14)])
     def test_true_attribution_on_the_cell_grid_is_optimal(self, space):
-        """On the grid of the cells that are hidden it is as true."""
         runner, worth = additive(4, space)
         grid = tuple(min(7, side) if side % 7 == 0 else side for side in space)
         cells = worth
@@ -343,7 +342,7 @@ class TestPerturbationMetrics:
     @few
     @given(seed=seeds)
     def test_infidelity_uses_the_optimal_positive_factor(self, seed):
-        """No other one, on a fine scale, leaves less unexplained."""
+        """Compared with a fine grid of factors."""
         case, maps = MetricCase.build(batch=1, targets=1, seed=seed % 5), some_maps(seed, 1, 1, 3, 3)
         probes = probe(case.runner(), count=8, cells=(3, 3), share=0.3)
         sums, drops = probes.sums(maps)[0, 0], probes.drops[0, 0]
@@ -424,7 +423,7 @@ class TestPerturbationMetrics:
         assert not metric(maps.requires_grad_(), probes).requires_grad
 
     def test_evaluating_maps_does_not_rerun_the_network(self):
-        """The network is asked by ``probe`` and never again."""
+        """Only ``probe`` runs the network."""
         case = MetricCase.build()
         probes = probe(case.runner(), count=7)
         asked = []

@@ -195,7 +195,7 @@ class TestQuantus:
 
     @pytest.mark.parametrize("at_once", [1, 6, 24])
     def test_pixel_flipping_is_the_curve_of_deletion_without_its_beginning(self, quantus, at_once):
-        """Its first value is that of the first portion already."""
+        """The first value of quantus is that after the first step."""
         one, maps = grey(), some_maps(4, 3, 1, 12, 8)
         curves = asked(made(quantus.PixelFlipping, features_in_step=at_once, perturb_baseline=0.0), one, maps)
         with torch.no_grad():
@@ -255,7 +255,7 @@ class TestGradCam:
 
     @pytest.mark.parametrize("seed", range(4))
     def test_increase_in_confidence(self, seed):
-        """Of every class, so that there are some of each kind."""
+        """For every class, so that both outcomes occur."""
         maps, found = unit(some_maps(seed, 3, 1, 12, 8)), []
         for wanted in range(4):
             one = replace(metric_case(seed), classes=torch.full((3, 1), wanted))
@@ -275,13 +275,13 @@ class TestGradCam:
 
     @pytest.mark.parametrize("seed", range(3))
     def test_road_equals_twice_road_combined(self, seed, without_noise):
-        """Of maps without equal pixels, at shares of whole pixels."""
+        """On maps without ties, at shares of whole pixels."""
         one, maps = metric_case(seed), unit(some_maps(seed, 3, 1, 12, 8))
         theirs = grad_cam("ROADCombined", "road", one, maps, [25, 50, 75])
         same(road(maps, one.runner(), shares=[0.25, 0.5, 0.75]), 2 * theirs)
 
     def test_constant_map_removes_all_pixels_at_once(self, without_noise):
-        """No pixel lies below the threshold, which is that value; we take as many as were asked for, at random."""
+        """No pixel lies below the threshold; ours removes the requested number, at random."""
         imputer = SimpleNamespace(gone=[])
 
         def impute(image: Tensor, kept: Tensor) -> Tensor:
@@ -326,7 +326,7 @@ class TestTorchcam:
     @pytest.mark.parametrize("seed", range(3))
     @pytest.mark.parametrize("grid", [(12, 8), (6, 4), (3, 5)])
     def test_average_drop_and_increase_in_confidence(self, seed, grid):
-        """Of a map whose maximum is at a corner, where it is shown as it is; see below."""
+        """The maximum lies at a corner, where upsampling keeps it; see below."""
         maps = some_maps(seed, 3, 1, *grid).relu()
         maps[..., 0, 0] = maps.flatten(1).amax(1).view(-1, 1) + 0.1
         maps = maps / maps[..., :1, :1]
@@ -342,7 +342,7 @@ class TestTorchcam:
         assert len(set(increases)) > 1
 
     def test_average_drop_differs_where_upsampling_lowers_the_maximum(self):
-        """Between cells of 0 a cell of 1 is never 1 at a pixel: in torchcam no place is shown as it is."""
+        """A cell of 1 between cells of 0 is below 1 at every pixel: torchcam shows no pixel unchanged."""
         one, maps = metric_case(), torch.zeros(3, 1, 3, 3)
         maps[:, :, 1, 1] = 1.0
         theirs = torchcam("ClassificationMetric", one, maps)["avg_drop"]
@@ -352,7 +352,7 @@ class TestTorchcam:
         assert abs(ours - theirs) > DISAGREES
 
     def test_average_drop_differs_by_min_normalization(self):
-        """Its maps come stretched from their minimum to their maximum; one without zeros then hides what ours shows."""
+        """torchcam rescales maps from minimum to maximum, so that a map without zeros hides what ours shows."""
         one, maps = metric_case(), some_maps(1, 3, 1, 12, 8).abs() + 1.0
         stretch = peers.module("torchcam.methods.core")._CAM._normalize
         theirs = torchcam("ClassificationMetric", one, stretch(maps[:, 0].clone())[:, None])["avg_drop"]
@@ -363,7 +363,7 @@ class TestTorchcam:
     @pytest.mark.parametrize("steps", [4, 24, 96])
     @pytest.mark.parametrize("grid", [(12, 8), (5, 3)])
     def test_deletion_and_insertion(self, grid, steps):
-        """Of maps without equal pixels, in portions of whole pixels: it takes equal ones in reading order."""
+        """On maps without ties, in steps of whole pixels: torchcam removes ties in reading order."""
         one, maps = metric_case(), some_maps(5, 3, 1, *grid)
         if grid != (12, 8):  # beyond the outermost centres all is equal: a slope tells the order
             maps = torch.nn.functional.interpolate(maps, (12, 8), mode="bilinear", align_corners=False)
@@ -374,7 +374,7 @@ class TestTorchcam:
         same(ours.view(1), [theirs["insertion_auc"]])
 
     def test_ties_are_removed_in_reading_order_there_and_at_random_here(self):
-        """Of a network that looks at the top, a map of zeros is praised there for what it did not say."""
+        """With a network that reads the top rows, torchcam rewards a map of zeros."""
         weights = torch.zeros(2, 3, 12, 8)
         weights[1, :, :3] = 1.0
         network = nn.Sequential(nn.Flatten(), nn.Linear(288, 2, bias=False)).eval()

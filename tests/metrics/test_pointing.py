@@ -483,7 +483,7 @@ class TestAgainstQuantus:
         assert got.tolist() == self.peer(quantus, maps, masks)
 
     def test_differs_on_ties_nonpositive_maps_and_empty_masks(self, quantus: ModuleType):
-        """Everything is a peak; nothing is; there is nothing to be hit."""
+        """All pixels are peaks; none is; the mask is empty."""
         mask = torch.tensor([[[True, False, False, False]]])
         flat, against = torch.ones(1, 1, 4), torch.tensor([[[-1.0, -2.0, -2.0, -2.0]]])
         assert self.peer(quantus, flat, mask) == self.peer(quantus, against, mask) == [1]

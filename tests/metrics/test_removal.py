@@ -141,7 +141,7 @@ class TestEveryMetric:
     @few
     @given(seed=seeds, rectified=st.booleans(), grid=st.sampled_from([(5, 4), (3, 3), (7, 6)]))
     def test_scale_of_a_coarse_map_does_not_matter(self, metric, seed, rectified, grid):
-        """Lines between cells are not those between their exponentials."""
+        """Interpolation does not commute with other monotone transforms."""
         case = MetricCase.build(seed=seed % 7)
         maps = some_maps(seed, 2, 2, *grid, rectified=rectified)
         assert torch.equal(metric(maps * 2.0**-30, case.runner()), metric(maps, case.runner()))
@@ -234,7 +234,7 @@ def additive(seed: int = 0, space: tuple[int, ...] = (6, 6)) -> tuple[ModelRunne
 
 
 class TestLinearNetwork:
-    """What every pixel is worth is the best map there can be, its opposite the worst."""
+    """The true attribution is the best possible map, its negative the worst."""
 
     @pytest.mark.parametrize("metric", ALL)
     @pytest.mark.parametrize("seed", range(5))
@@ -267,7 +267,6 @@ class TestLinearNetwork:
     @few
     @given(seed=seeds, rectified=st.booleans(), count=st.integers(1, 9), share=st.floats(0.01, 1))
     def test_comprehensiveness_and_sufficiency_sum_to_the_score(self, seed, rectified, count, share):
-        """What is lost without it and what is lost with it alone are together all there is."""
         runner, worth = additive(seed, (count,))
         maps = some_maps(seed, 1, 1, count, rectified=rectified)
         together = [metric(maps, runner, shares=[share], seed=seed) for metric in (comprehensiveness, sufficiency)]
@@ -321,7 +320,7 @@ class TestAnalytic:
     @pytest.mark.parametrize("name", ["constant", "zero"])
     @pytest.mark.parametrize("grid", [(8, 8), (3, 3), (7, 5)])
     def test_constant_map_deletes_pixels_in_random_order(self, name, grid):
-        """Half in the mean over seeds, with the deviation of drawing without replacement."""
+        """Deletion is one half on average over seeds, with the deviation of drawing without replacement."""
         runner, value = counting((8, 8), self.quarter), {"constant": 0.3, "zero": 0.0}[name]
         maps = torch.full((1, 1, *grid), value)
         found = torch.cat([deletion(maps, runner, steps=8, seed=seed) for seed in range(60)])
@@ -332,7 +331,7 @@ class TestAnalytic:
             assert torch.equal(deletion(maps, runner, seed=seed), deletion(plain, runner, seed=seed))
 
     def test_ties_on_a_coarse_map_are_ordered_at_random(self):
-        """Nearest to the corner is a cell of its own; elsewhere all is 0.3, and nothing of it comes first."""
+        """One corner has a cell of its own; elsewhere the map is 0.3."""
         maps = torch.full((1, 1, 3, 3), 0.3)
         maps[0, 0, 0, 0] = 0.9
         first_in_the_rest = set()
@@ -462,7 +461,7 @@ class TestImputed:
     @few
     @given(seed=seeds)
     def test_values_lie_between_the_remaining_pixels(self, seed):
-        """A mean of means goes nowhere beyond what it is made of, and a flat image stays flat."""
+        """Imputed values are weighted means, and a constant image stays constant."""
         generator = torch.Generator().manual_seed(seed)
         image = torch.randn(1, 8, 8, generator=generator, dtype=torch.float64)
         gone = torch.rand(1, 8, 8, generator=generator) < 0.6
@@ -481,7 +480,7 @@ class TestImputed:
         assert abs(float(noise.mean())) < 4 * NOISE / math.sqrt(noise.numel())
 
     def test_batch_equals_images_one_by_one(self):
-        """The same whether asked together or alone, so that it does not matter how many are run together."""
+        """So that the batch size does not matter."""
         image = torch.randn(2, 6, 6, dtype=torch.float64)
         gone = torch.rand(4, 6, 6) < 0.5
         together = imputed(image, gone, seed=3)
@@ -546,7 +545,7 @@ class TestSettings:
 
 
 def test_second_input_stays_with_its_image():
-    """Networks that are asked something beside the image are asked it of the altered image too."""
+    """A second input is paired with every altered copy of its image."""
 
     class Asked(nn.Module):
         def forward(self, image: Tensor, weights: Tensor) -> SimpleNamespace:

@@ -292,7 +292,7 @@ class TestProperties:
         assert not torch.equal(once, other)
 
     def test_target_class_is_that_of_the_unperturbed_image(self):
-        """Noise so strong that the network's own answer changes does not change what is explained."""
+        """The noise is strong enough to change the predicted class."""
         net, images = network(), some_images(1)
         top = int(net(images).argmax())
         found = [

@@ -19,7 +19,7 @@ pytestmark = [
 
 @pytest.mark.parametrize(("name", "peer", "network"), ASKED, ids=[f"{n}-{p.package}-{k}-{p.same}" for n, p, k in ASKED])
 def test_map_equals_other_package_or_is_a_known_difference(name: str, peer: Peer, network: str) -> None:
-    """The second half fails when the package is mended, and then says less."""
+    """The second branch fails once the package is fixed."""
     if not peers.available(IMPORTED[peer.package]):
         pytest.skip(f"needs the package {peer.package}")
     if name in ("lime", "kernelshap"):

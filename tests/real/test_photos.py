@@ -68,7 +68,7 @@ def test_peak_of_the_cat_lies_in_the_cat_box(cat_and_dog, method):
 
 @pytest.mark.parametrize("method", [m for m in METHODS_HERE if not METHODS[m].uses_gradients])
 def test_class_agnostic_methods_show_the_dog_for_the_cat(cat_and_dog, method):
-    """Eigen-CAM looks at the activations alone: what is loudest there is shown for every class."""
+    """Eigen-CAM uses the activations alone, so that its map is the same for every class."""
     assert torch.equal(cat_and_dog[method][:, 0], cat_and_dog[method][:, 2])
     assert_peak_in(cat_and_dog, 2, method, DOG)
 

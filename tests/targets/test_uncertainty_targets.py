@@ -176,7 +176,7 @@ class TestCertainty:
             Certainty(9).evaluate(output)
 
     def test_score_ignores_ground_truth_labels(self):
-        """All that it is given is the output: other fields of it change nothing."""
+        """Other fields of the output change nothing."""
 
         @dataclass
         class Labelled(VQAOutput):

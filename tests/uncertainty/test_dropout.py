@@ -172,7 +172,7 @@ class TestBatchedSamples:
     @pytest.mark.parametrize("batch", [1, 3])
     @torch.no_grad()
     def test_transformer_samples_equal_single_runs(self, batch, images):
-        """Its attention drops, and the tokens pass round it."""
+        """Its attention has dropout, which a residual path bypasses."""
         net, batch_ = TinyTransformer.build(dtype=torch.float64), images(batch, 4, dtype=torch.float64)
         close(MCDropout(net, DRAWS)(batch_).sample_logits, one_by_one(net, batch_))
 
@@ -292,7 +292,7 @@ class TestNumberOfRuns:
 
     @torch.no_grad()
     def test_layer_with_a_hook_runs_once(self):
-        """Else a hook that watches or alters it would mean one of several."""
+        """Otherwise a hook would see or alter one of several runs."""
         net, seen = network(), []
         net.features.register_forward_hook(lambda _, __, out: seen.append(len(out)) or 2 * out)
         found = MCDropout(net, DRAWS)(some_images()).sample_logits
@@ -351,7 +351,7 @@ class TestStateIsRestored:
     @pytest.mark.parametrize("error", [KeyboardInterrupt(), ZeroDivisionError("mine")])
     @torch.no_grad()
     def test_network_is_restored_after_an_error(self, error, monkeypatch):
-        """Of an error in a run of several draws it is not known whose it is, and they run one by one instead."""
+        """An error in a batched run is ambiguous, so that samples then run one by one."""
         monkeypatch.setattr(dropout, "AT_ONCE_BYTES", 1)
         net = network()
         net.head = nn.Sequential(net.head, Failing(error))
@@ -622,7 +622,6 @@ class TestMaps:
 
     @pytest.mark.parametrize("kind", ["plain", "round"])
     def test_ablationcam_alters_every_sample(self, kind):
-        """What it alters must be altered in every draw."""
         net, x = network(kind), some_images()
         model, own = mc_dropout(saywhy.load(net), 5), {"layer": "network.features", "layout": LAYOUT, "relu": False}
         if kind == "round":

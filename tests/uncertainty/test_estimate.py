@@ -62,7 +62,7 @@ def assert_same(one: Uncertainty, other: Uncertainty) -> None:
             close(here, there)
 
 
-class TestOf:
+class TestUncertaintyOf:
     def test_multiclass_values_equal_slow_loops(self):
         samples = some_mc_samples().softmax(-1)
         found = Uncertainty.of(samples)
@@ -77,7 +77,7 @@ class TestOf:
         assert (found.num_samples, found.aleatoric_variance) == (4, None)
 
     def test_multilabel_values_are_sums_of_binary_ones(self):
-        """Every class by itself is one of two, and entropies add up."""
+        """Every class is a binary variable, and entropies add up."""
         samples = some_mc_samples().sigmoid()
         found = Uncertainty.of(samples, multilabel=True)
         parts = [Uncertainty.of(torch.stack([yes, 1 - yes], -1)) for yes in samples.unbind(-1)]
@@ -394,6 +394,6 @@ def test_variance_of_wrong_shape_or_type_raises(variance):
     ids=["dropout", "augmentations", "ensemble", "variance head"],
 )
 def test_nested_mc_samples_raise(again):
-    """What the inner ones disagree about would be lost."""
+    """The disagreement of the inner samples would be lost."""
     with pytest.raises(InputError, match="returns several Monte Carlo samples already"):
         estimate(again(saywhy.uncertainty.mc_dropout(network(), 5)), some_images())

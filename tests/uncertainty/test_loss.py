@@ -81,7 +81,7 @@ def test_class_targets_equal_one_hot_shares():
         close(*found)
 
 
-class TestWithoutVariance:
+class TestZeroVariance:
     """Spec A5.2, 1."""
 
     @pytest.mark.parametrize("udl", ["scaled", "additive"])
@@ -116,7 +116,7 @@ class TestLargeVariance:
 
 class TestGradients:
     def test_gradient_of_the_noise_reaches_the_variance(self):
-        """Spec A5.2, 2: what the released program does not."""
+        """Spec A5.2, 2; in the released program it does not."""
         for udl in ("scaled", "additive"):
             s = torch.full((3, 1), 0.5, dtype=torch.float64, requires_grad=True)
             found = losses(4 * drawn(3, 4), s, torch.tensor([0, 1, 2]), udl=udl, generator=generator())
@@ -201,7 +201,7 @@ class TestNoise:
         assert torch.equal(torch.get_rng_state(), before)
 
     def test_many_samples_approach_the_expectation(self):
-        """Of two classes the difference of the logits is normal, with twice the variance."""
+        """With two classes the difference of the logits is normal, with twice the variance."""
         y, s = torch.tensor([[1.0, 0.0]], dtype=torch.float64), torch.full((1, 1), 0.7, dtype=torch.float64)
         found = losses(y, s, torch.tensor([0]), num_samples=40_000, generator=generator()).gaussian
         at = torch.linspace(-8, 8, 4001, dtype=torch.float64)

@@ -178,7 +178,7 @@ def test_noise_uses_the_global_generator_by_default():
 
 class TestPredictive:
     def test_without_dropout_loss_is_the_mean_of_aleatoric_losses(self):
-        """Of which each draws its own noise."""
+        """Each of them draws its own noise."""
         net, noise = network(), generator()
         plain = [UCAM(num_samples=5).vqa_loss(net, features(), QUESTIONS, ANSWERS, noise) for _ in range(3)]
         found = asked(UCAM("predictive", num_samples=5, mc_dropout_samples=3), net)
@@ -186,7 +186,7 @@ class TestPredictive:
         close(asked(UCAM("predictive", num_samples=5, mc_dropout_samples=1), net).detach(), plain[0].detach())
 
     def test_with_dropout_loss_equals_hand_computed_value(self):
-        """What was found stays; the classifier answers several times, and is compared with its mean."""
+        """The encoding is fixed; the classifier runs several times and is compared with its mean."""
         net, how = network(dropout=0.5), UCAM("predictive", num_samples=5, mc_dropout_samples=3)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(1)
