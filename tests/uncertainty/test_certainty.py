@@ -250,7 +250,7 @@ class TestGate:
 
     @pytest.mark.parametrize("strength", [-0.1, math.nan, math.inf, "1"])
     def test_no_strength_is_refused(self, strength):
-        with pytest.raises(InputError, match="strength of the gate"):
+        with pytest.raises(InputError, match=f"strength of the gate must be a number of at least 0, got {strength!r}"):
             Gate(strength)
 
     def test_no_mask_is_refused_at_once(self):
