@@ -212,7 +212,7 @@ def test_heatmap_of_zero_map_is_zero(e: Explanation, normalize: Any) -> None:
 
 
 def test_unknown_normalize_raises(e: Explanation) -> None:
-    with pytest.raises(InputError, match="'minmax', 'max', 'shared', 'rank' or 'none', got 'minmaks'"):
+    with pytest.raises(InputError, match="normalize must be minmax, max, shared, rank or none, got 'minmaks'"):
         e.heatmap(normalize="minmaks")  # type: ignore[arg-type]
 
 
@@ -242,11 +242,26 @@ def test_nonpositive_map_has_no_peak_and_no_box(e: Explanation) -> None:
     assert against.box() is None
 
 
-@pytest.mark.parametrize("place", [{"sample": 2}, {"target": 3}, {"sample": -3}, {"target": "cat"}, {"sample": 0.5}])
+@pytest.mark.parametrize("place", [{"sample": 2}, {"target": 3}, {"sample": -3}])
 @pytest.mark.parametrize("ask", ["peak", "box", "on_image"])
 def test_invalid_sample_or_target_index_raises(e: Explanation, ask: str, place: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=r"no (sample|target) .*(2 samples|3 targets)"):
         getattr(e, ask)(**place)
+
+
+@pytest.mark.parametrize("place", [{"target": "cat"}, {"sample": 0.5}, {"sample": True}])
+@pytest.mark.parametrize("ask", ["peak", "box", "on_image"])
+def test_non_integer_sample_or_target_raises(e: Explanation, ask: str, place: dict[str, Any]) -> None:
+    ((name, value),) = place.items()
+    with pytest.raises(InputError, match=f"{name} must be a whole number, got {value!r}"):
+        getattr(e, ask)(**place)
+
+
+@pytest.mark.parametrize("number", [np.int64(1), torch.tensor(1)])
+def test_numpy_and_torch_indices_equal_python_ones(e: Explanation, number: Any) -> None:
+    assert e.peak(number, number) == e.peak(1, 1)
+    assert e.box(sample=number) == e.box(sample=1)
+    assert e.overlay(number, number).tobytes() == e.overlay(1, 1).tobytes()
 
 
 def test_signal_maps_have_one_spatial_axis(tiny: Build) -> None:

@@ -2,7 +2,9 @@
 
 import inspect
 import math
+import re
 import typing
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import numpy as np
@@ -23,6 +25,7 @@ from saywhy.validation import (
     checked,
     real_number,
     true_or_false,
+    validate,
     validated,
     whole_number,
 )
@@ -75,7 +78,7 @@ def test_explain_with_invalid_parameter_raises_method_error(name, parameter, val
         ("rise", "masks", np.int64(3), 3),
         ("rise", "masks", torch.tensor(3), 3),
         ("rise", "keep", np.float32(0.5), 0.5),
-        ("rise", "keep", 1, 1.0),
+        ("smoothgrad", "noise", 1, 1.0),
         ("occlusion", "window", np.array([3, 4]), [3, 4]),
         ("occlusion", "window", torch.tensor([3, 4]), [3, 4]),
         ("occlusion", "window", (3, 4), [3, 4]),
@@ -114,6 +117,80 @@ def test_parameters_without_annotations_are_checked_by_defaults():
 def test_invalid_seed_raises(seed):
     with pytest.raises(saywhy.SaywhyError, match="seed must be a whole number of at least 0"):
         saywhy.explain(nn.Flatten(), torch.rand(1, 3, 4, 4), 0, "rise", seed=seed)
+
+
+@pytest.mark.parametrize(
+    ("name", "parameter", "value", "wanted"),
+    [
+        *(("rise", "masks", v, "a whole number of at least 1") for v in (0, -3, True, 2.5)),
+        *(("rise", "keep", v, "a number between 0 and 1") for v in (0, 1, 1.5, math.nan)),
+        *(("lime", "num_samples", v, "a whole number of at least 2") for v in (1, True)),
+        *(("lime", "width", v, "a number above 0") for v in (0, -1, math.nan)),
+        *(("lime", "penalty", v, "a number of at least 0") for v in (-1e-9, math.nan)),
+        *(("kernelshap", "num_samples", v, "a whole number of at least 2") for v in (1, True)),
+        *(("sscam", "num_samples", v, "a whole number of at least 1") for v in (0, 1.5)),
+        *(("sscam", "noise", v, "a number of at least 0") for v in (-1, math.nan)),
+        *((name, "weights", "mean", "softmax or increase") for name in ("scorecam", "sscam", "iscam")),
+        ("iscam", "steps", 0, "a whole number of at least 1"),
+        ("iscam", "scale", "log", "linear or cumulative"),
+        *((name, "num_samples", 0, "a whole number of at least 1") for name in ("smoothgrad", "vargrad")),
+        *((name, "noise", -0.1, "a number of at least 0") for name in ("smooth-gradcam++", "smooth-layercam")),
+        *(("smooth-layercam", "num_samples", v, "a whole number of at least 1") for v in (0, True)),
+        *(("rsi-gradcam", "steps", v, "a whole number of at least 1 or auto") for v in (0, "many")),
+        *(("rsi-gradcam", "max_steps", v, "a whole number of at least 1") for v in (0, -5)),
+        *((name, "rule", "right", "trapezoid or left") for name in ("rsi-gradcam", "integrated-gradients")),
+        ("rsi-gradcam", "variant", "best", "masked, plain or posgrad"),
+        ("integrated-gradcam", "steps", 0, "a whole number of at least 1"),
+        *(("attention-rollout", "discard", v, "a number of at least 0 and below 1") for v in (1, -0.1)),
+        ("attention-rollout", "heads", "sum", "mean, max or min"),
+        ("fullgrad", "rescale", "all", "layer, channel or none"),
+        ("ablationcam", "divisor", "one", "magnitude or score"),
+        ("lrp", "epsilon", -1e-9, "a number of at least 0"),
+        *((name, "channels", "mean", "sum, abs or max") for name in ("lrp", "smoothgrad")),
+    ],
+)
+def test_method_called_directly_with_invalid_parameter_raises(name, parameter, value, wanted):
+    with pytest.raises(
+        MethodError, match=rf"^{parameter} must be {re.escape(wanted)}, got {re.escape(repr(value))}\.$"
+    ):
+        find_method(name).function(None, **{parameter: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "parameter", "value", "wanted"),
+    [
+        ("gradcam", "pooling", "sum", "mean, abs or max"),
+        ("kpcacam", "kernel", "cosine", "sigmoid, rbf or linear"),
+        ("kpcacam", "gamma", 0, "a number above 0 or none"),
+        ("fem", "variant", "mean", "published or share"),
+    ],
+)
+def test_one_pass_method_called_directly_with_invalid_parameter_raises(name, parameter, value, wanted):
+    with pytest.raises(
+        MethodError, match=rf"^{parameter} must be {re.escape(wanted)}, got {re.escape(repr(value))}\.$"
+    ):
+        find_method(name).function(torch.ones(1, 2, 3), torch.ones(1, 2, 3), **{parameter: value})
+
+
+@pytest.mark.parametrize(
+    ("value", "annotation"), [("left", Literal["left"]), (3, PositiveInt | None), (None, int | None)]
+)
+def test_validate_returns_an_allowed_value(value, annotation):
+    assert validate("one", value, annotation) == value
+
+
+@pytest.mark.parametrize(
+    ("value", "annotation", "wanted"),
+    [
+        ("right", Literal["trapezoid", "left"], "trapezoid or left"),
+        (["left"], Literal["left"], "left"),
+        (None, Literal["left"], "left"),
+        (0, PositiveInt | Sequence[int | str], "a whole number of at least 1, whole numbers or words"),
+    ],
+)
+def test_validate_raises_with_allowed_values(value, annotation, wanted):
+    with pytest.raises(TargetError, match=rf"^one must be {wanted}, got {re.escape(repr(value))}\.$"):
+        validate("one", value, annotation, TargetError)
 
 
 @pytest.mark.parametrize("method", [3, None, [3], {"gradcam": 1}])

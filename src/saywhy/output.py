@@ -11,6 +11,7 @@ from torch import Tensor
 
 from saywhy.engine import tree
 from saywhy.errors import TargetError, nearest
+from saywhy.validation import validate
 
 ScoreKind = Literal["logit", "probability", "log-probability"]
 
@@ -38,12 +39,11 @@ class ModelOutput:
         kind = kind or self.score
         if kind == "logit":
             return self.logits
+        validate("score", kind, ScoreKind, TargetError)
         one_of_many = not self.multilabel and self.logits.shape[1] > 1
         if kind == "probability":
             return self.logits.softmax(1) if one_of_many else self.logits.sigmoid()
-        if kind == "log-probability":
-            return self.logits.log_softmax(1) if one_of_many else torch.nn.functional.logsigmoid(self.logits)
-        raise TargetError(f"score must be 'logit', 'probability' or 'log-probability', got {kind!r}.")
+        return self.logits.log_softmax(1) if one_of_many else torch.nn.functional.logsigmoid(self.logits)
 
     def label(self, index: int) -> str:
         """The name of a class; "class 7" where the model has no names."""

@@ -3,8 +3,8 @@
 An annotation is a type (``int``, ``float``, ``bool``, ``str``, ``Tensor``, a ``Literal``), a union or a sequence of
 types, or a type with limits of the package annotated-types: ``Annotated[int, Ge(1)]``,
 ``Annotated[float, Interval(ge=0, le=1)]``. :func:`validated` checks every call of a function, :func:`checked` one
-parameter of a method, and :func:`whole_number`, :func:`real_number` and :func:`true_or_false` one value. Messages read
-"NAME must be a whole number of at least 1, got 'x'."
+parameter of a method, and :func:`validate` one value; :func:`whole_number`, :func:`real_number` and
+:func:`true_or_false` are shorter forms of it. Messages read "NAME must be a whole number of at least 1, got 'x'."
 """
 
 import functools
@@ -61,7 +61,7 @@ def checked(method: HasParameters, name: str, value: Any) -> Any:
     if annotation is inspect.Parameter.empty:  # a user-defined method
         annotation = type(default) if isinstance(default, bool | int | float) else Any
     example = f" such as {default}" if type(default) in (int, float) else ""
-    return _valid(f"{method.name}: {name}", value, annotation, MethodError, example)
+    return validate(f"{method.name}: {name}", value, annotation, MethodError, example)
 
 
 def validated(error: type[SaywhyError] = InputError) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -97,12 +97,34 @@ def validated(error: type[SaywhyError] = InputError) -> Callable[[Callable[P, R]
             given = signature.bind(*args, **kwargs)
             for name, value in given.arguments.items():
                 if name in plain:
-                    given.arguments[name] = _valid(name, value, plain[name], error)
+                    given.arguments[name] = validate(name, value, plain[name], error)
             return function(*given.args, **given.kwargs)
 
         return wrapper
 
     return decorate
+
+
+def validate(
+    name: str, value: object, annotation: Any, error: type[SaywhyError] = InputError, example: str = ""
+) -> Any:
+    """Return a value as the number, word, list or tensor of an annotation; ``example`` ends the description of it.
+
+    Raises:
+        SaywhyError: of the class ``error``; the annotation does not allow the value.
+
+    >>> validate("rule", "left", Literal["trapezoid", "left"])
+    'left'
+    >>> validate("rule", "right", Literal["trapezoid", "left"])
+    Traceback (most recent call last):
+    saywhy.errors.InputError: rule must be trapezoid or left, got 'right'.
+    """
+    found = _convert(value, annotation)
+    if found is _NOTHING:
+        words = allowed(annotation)
+        shown = ", ".join(words[:-1]) + (" or " if len(words) > 1 else "") + words[-1] if words else "something else"
+        raise error(f"{name} must be {shown}{example}, got {_short(value)}.")
+    return found
 
 
 def whole_number(
@@ -119,7 +141,7 @@ def whole_number(
     Traceback (most recent call last):
     saywhy.errors.InputError: count must be a whole number from 1 to 3, got 4.
     """
-    return int(_valid(name, value, Annotated[int, Interval(ge=low, le=high)], error))
+    return int(validate(name, value, Annotated[int, Interval(ge=low, le=high)], error))
 
 
 def real_number(
@@ -141,7 +163,7 @@ def real_number(
     Traceback (most recent call last):
     saywhy.errors.InputError: threshold must be a number above 0 and at most 1, got 15.
     """
-    return float(_valid(name, value, Annotated[float, Interval(gt=above, ge=low, lt=below, le=high)], error))
+    return float(validate(name, value, Annotated[float, Interval(gt=above, ge=low, lt=below, le=high)], error))
 
 
 def true_or_false(error: type[SaywhyError] = InputError, /, **values: object) -> None:
@@ -190,15 +212,6 @@ _KINDS: dict[Any, tuple[str, ...]] = {
 }
 
 _NOTHING = object()
-
-
-def _valid(name: str, value: Any, annotation: Any, error: type[SaywhyError], example: str = "") -> Any:
-    found = _convert(value, annotation)
-    if found is _NOTHING:
-        words = allowed(annotation)
-        shown = ", ".join(words[:-1]) + (" or " if len(words) > 1 else "") + words[-1] if words else "something else"
-        raise error(f"{name} must be {shown}{example}, got {_short(value)}.")
-    return found
 
 
 def _convert(value: Any, annotation: Any) -> Any:

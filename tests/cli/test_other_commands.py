@@ -100,7 +100,7 @@ def test_methods_name_describes_one_method(run: Run, name: str) -> None:
 def test_shared_parameters_have_the_same_description(run: Run) -> None:
     steps = json.loads(run("methods", "conductance", "--json").out)["parameters"]["steps"]
     assert steps == json.loads(run("methods", "rsi-gradcam", "--json").out)["parameters"]["steps"]
-    assert steps["allowed"] == ["a whole number", "auto"]
+    assert steps["allowed"] == ["a whole number of at least 1", "auto"]
     assert steps["meaning"].startswith('the number of steps of equal length, or "auto"')
 
 

@@ -377,7 +377,7 @@ class TestRefusals:
             ({"num_beam_groups": 0}, "num_beam_groups must be a whole number"),
             ({"diversity_penalty": -0.1}, "diversity_penalty must be a number from 0"),
             ({"diversity_penalty": float("nan")}, "diversity_penalty must be a number from 0"),
-            ({"carry": "neither"}, "carry is"),
+            ({"carry": "neither"}, "carry must be augmented or raw, got 'neither'"),
             ({"finished": "loud"}, "finished"),
             ({"finished": "continue", "refill": True}, "keeps the places"),
             ({"diversity_penalty": 1e39}, "from 0 to 1,000,000"),

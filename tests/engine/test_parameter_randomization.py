@@ -274,7 +274,7 @@ def test_network_of_fixed_batch_size_raises():
 
 @pytest.mark.parametrize("share", [0.0, -0.5, 1.5, float("nan")])
 def test_invalid_share_raises(share):
-    with pytest.raises(InputError, match="share"):
+    with pytest.raises(InputError, match=f"share of the layers must be a number above 0 and at most 1, got {share}"):
         randomized(chain(4, 4), signal(4), share)
 
 

@@ -356,8 +356,8 @@ def test_layer_that_is_not_of_the_tokens_raises():
         ("attention", {"head": -3}, "no head -3: the network has 2 heads"),
         ("attention", {"block": True}, "block must be a whole number"),
         ("attention-rollout", {"heads": "sum"}, "heads must be mean, max or min, got 'sum'"),
-        ("attention-rollout", {"discard": 1.0}, "discard must be a share"),
-        ("gradient-rollout", {"discard": -0.1}, "discard must be a share"),
+        ("attention-rollout", {"discard": 1.0}, "discard must be a number of at least 0 and below 1 .*got 1.0"),
+        ("gradient-rollout", {"discard": -0.1}, "discard must be a number of at least 0 and below 1 .*got -0.1"),
     ],
 )
 def test_parameters_out_of_range_raise(name, parameters, message):

@@ -62,7 +62,7 @@ class TestKernels:
         A = drawn(1, 2, 3)
         with pytest.raises((MethodError, TypeCheckError), match="cosine"):
             kpcacam(A, A, kernel="cosine")  # type: ignore[arg-type]
-        with pytest.raises(MethodError, match="gamma must be a positive number"):
+        with pytest.raises(MethodError, match=r"gamma must be a number above 0 or none, got -1\.0"):
             kpcacam(A, A, gamma=-1.0)
 
 

@@ -213,7 +213,7 @@ class TestReliability:
 
     @pytest.mark.parametrize("risk", [float("nan"), -0.1, 1.5])
     def test_risk_limit_outside_unit_interval_raises(self, risk):
-        with pytest.raises(InputError, match="share of predictions"):
+        with pytest.raises(InputError, match=f"risk must be a number from 0 to 1, got {risk}"):
             risk_coverage(torch.tensor([0.1, 0.2]), torch.tensor([True, False])).limit(risk)
 
     @pytest.mark.parametrize("evaluate", [auroc, risk_coverage, calibration_error, error_correlation])

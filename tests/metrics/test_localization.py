@@ -525,7 +525,7 @@ class TestSeeds:
         assert seeds(torch.zeros(1, 0, 1, 2), saliency=torch.tensor([[[0.0, 1.0]]])).tolist() == [[[0, -1]]]
 
     def test_invalid_arguments_raise(self):
-        with pytest.raises(InputError, match="'smaller' or the 'higher' map, got 'larger'"):
+        with pytest.raises(InputError, match="conflicts must be smaller or higher, got 'larger'"):
             without_types(seeds)(self.both(), conflicts="larger")
         with pytest.raises((InputError, TypeCheckError), match=r"\[1, 1, 5\], got \[1, 5, 1\]|batch height width"):
             seeds(self.both(), saliency=torch.zeros(1, 5, 1))
@@ -600,9 +600,10 @@ class TestInvalidArguments:
 
     def test_unknown_parts_or_normalize_raise(self):
         maps = random_maps(12)
-        for wrong in ({"parts": "some"}, {"normalize": "sum"}):
-            with pytest.raises(InputError, match="'all' or 'largest', and normalize 'minmax' or 'max'"):
-                without_types(best_box_ious)(maps, boxes_like(maps), **wrong)
+        with pytest.raises(InputError, match="parts must be all or largest, got 'some'"):
+            without_types(best_box_ious)(maps, boxes_like(maps), parts="some")
+        with pytest.raises(InputError, match="normalize must be minmax or max, got 'sum'"):
+            without_types(best_box_ious)(maps, boxes_like(maps), normalize="sum")
 
     def test_box_masks_with_unequal_numbers_of_targets_raise(self):
         with pytest.raises(InputError, match=r"same number of targets; got \[1, 2\]"):

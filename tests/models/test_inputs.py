@@ -452,7 +452,7 @@ def test_unknown_methods_and_parameters_raise(tiny: Build) -> None:
     assert_refused(tiny(), tensor, "'grad-cam'", "'gradcam'", error=errors.MethodError, method="grad-cam")
     assert_refused(tiny(), tensor, "empty list", error=errors.MethodError, method=[])
     assert_refused(tiny(), tensor, "no parameter 'rleu'", "relu", error=errors.MethodError, rleu=False)
-    assert_refused(tiny(), tensor, "'exact' or 'fast'", precision="quick")
+    assert_refused(tiny(), tensor, "precision must be exact or fast, got 'quick'", precision="quick")
     assert_refused(tiny(), tensor, "batch_size", "0", batch_size=0)
     assert_refused(tiny(), tensor, "'probabilty'", error=TargetError, score="probabilty", target=0)
     assert_refused(tiny(), tensor, "median", error=errors.MethodError, fuse="median")

@@ -139,11 +139,12 @@ def test_evidence_shared_by_two_classes_is_removed():
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (lambda: finer(0, 0), "similar must be a whole number of at least 1"),
+        (lambda: finer(0, 0), "similar must be a whole number of at least 1, whole numbers or words, got 0"),
         (lambda: finer(0, True), "similar must be a whole number"),
+        (lambda: finer(0, [1.5]), r"similar must be .* whole numbers or words, got \[1\.5\]"),
         (lambda: finer(0, []), "at least one class in similar"),
         (lambda: finer(0, alpha=-1), "alpha must be a number of at least 0"),
-        (lambda: finer(0, alpha=float("nan")), "alpha must be"),
+        (lambda: finer(0, alpha=float("nan")), "alpha must be a number of at least 0, got nan"),
         (lambda: finer(Class(0) - Class(1)), "finer needs classes"),
         (lambda: finer(lambda out: out[:, 0]), "finer needs classes"),
         (lambda: finer(0, [0, 1]).evaluate(output()), "holds the class itself"),

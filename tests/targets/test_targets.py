@@ -122,8 +122,14 @@ class TestTop:
 
     @pytest.mark.parametrize("k", [0, -1, 5, 1.5, "two"])
     def test_k_out_of_range_raises(self, k):
-        with pytest.raises(TargetError, match=f"expected k from 1 to 4 .*got top {k}"):
+        with pytest.raises(
+            TargetError, match=rf"number of top classes must be a whole number from 1 to 4, got {k!r}\.$"
+        ):
             Top(k).evaluate(output())
+
+    @pytest.mark.parametrize("k", [np.int64(2), np.array(2), torch.tensor(2)])
+    def test_numpy_and_torch_k_equals_python_k(self, k):
+        assert Top(k).evaluate(output()).classes.tolist() == Top(2).evaluate(output()).classes.tolist()
 
 
 class TestPerSampleTarget:
@@ -322,7 +328,7 @@ class TestScores:
         assert_scores(Class(1, "log-probability"), [[-200.0]], logits=far, multilabel=True)
 
     def test_unknown_score_raises(self):
-        with pytest.raises(TargetError, match="score must be 'logit', 'probability' or 'log-probability', got 'odds'"):
+        with pytest.raises(TargetError, match="score must be logit, probability or log-probability, got 'odds'"):
             Class(1, "odds").evaluate(output())
 
     @pytest.mark.parametrize("score", ["logit", "probability", "log-probability"])

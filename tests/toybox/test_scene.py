@@ -141,10 +141,10 @@ def test_another_size_is_the_same_scene_larger() -> None:
     [
         ("tets", 0, 128, "Did you mean 'test'"),
         ("biased_train", 0, 128, "Did you mean 'biased-train'"),
-        ("test", -1, 128, "from 0, got -1"),
-        ("test", 1.5, 128, "whole number"),
-        ("test", True, 128, "whole number"),
-        ("test", 0, 8, "at least 32 pixels, got size=8"),
+        ("test", -1, 128, "index must be a whole number of at least 0, got -1"),
+        ("test", 1.5, 128, "index must be a whole number of at least 0, got 1.5"),
+        ("test", True, 128, "index must be a whole number of at least 0, got True"),
+        ("test", 0, 8, "size must be a whole number of at least 32, got 8"),
     ],
 )
 def test_invalid_arguments_raise(split: str, index: int, size: int, message: str) -> None:
@@ -162,7 +162,7 @@ def test_dataset_gives_images_and_labels() -> None:
 
 
 def test_dataset_with_invalid_arguments_raises() -> None:
-    with pytest.raises(InputError, match="at least 1 scene"):
+    with pytest.raises(InputError, match="count must be a whole number of at least 1, got 0"):
         ToyboxScenes("val", count=0)
     with pytest.raises(InputError, match="no split"):
         ToyboxScenes("vall", count=1)

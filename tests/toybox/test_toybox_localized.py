@@ -71,5 +71,5 @@ def test_localized_image_can_be_pickled():
 def test_unknown_split_or_count_of_0_raises():
     with pytest.raises(InputError, match=r"Toybox has no split 'tset'\. Did you mean 'test'"):
         ToyboxDataset("tset")
-    with pytest.raises(InputError, match="at least 1 scene, got count=0"):
+    with pytest.raises(InputError, match="count must be a whole number of at least 1, got 0"):
         ToyboxDataset("test", count=0)

@@ -250,7 +250,7 @@ class TestGate:
 
     @pytest.mark.parametrize("strength", [-0.1, math.nan, math.inf, "1"])
     def test_invalid_strength_raises(self, strength):
-        with pytest.raises(InputError, match="strength of the gate"):
+        with pytest.raises(InputError, match=f"strength of the gate must be a number of at least 0, got {strength!r}"):
             Gate(strength)
 
     def test_unknown_mask_raises_at_construction(self):

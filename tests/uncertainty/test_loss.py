@@ -227,7 +227,7 @@ def test_undistorted_loss_can_be_replaced():
 @pytest.mark.parametrize(
     ("given_", "said"),
     [
-        ({"udl": "other"}, "udl must be one of scaled, additive"),
+        ({"udl": "other"}, "udl must be scaled or additive, got 'other'"),
         ({"num_samples": 0}, "whole number of at least 1"),
         ({"num_samples": 2.5}, "whole number of at least 1"),
         ({"num_samples": True}, "whole number of at least 1"),

@@ -227,7 +227,7 @@ class TestErrors:
             asked(UCAM(gate=Gate(at="map")), network())
 
     def test_unknown_variant_raises(self):
-        with pytest.raises(InputError, match="variant must be 'aleatoric' or 'predictive', got 'both'"):
+        with pytest.raises(InputError, match="variant must be aleatoric or predictive, got 'both'"):
             UCAM("both")
 
     @pytest.mark.parametrize("how", [UCAM(), UCAM("predictive", gate=Gate(at="map")), UCAM(gate=Gate(at="weighted"))])
@@ -348,7 +348,7 @@ class TestVarianceHead:
         assert bool((head(logits, found) > 0).all())
 
     def test_unknown_or_missing_input_raises(self):
-        with pytest.raises(InputError, match="reads must be 'logits' or 'features', got 'other'"):
+        with pytest.raises(InputError, match="reads must be logits or features, got 'other'"):
             VarianceHead(4, "other")
         with pytest.raises(InputError, match="gives logits alone"):
             VarianceHead(4, "features")(torch.zeros(1, 4))
@@ -373,7 +373,7 @@ class TestVarianceClassifier:
     ("wrong", "says"),
     [
         ({"num_samples": 0}, "num_samples must be"),
-        ({"udl": "other"}, "udl must be one of"),
+        ({"udl": "other"}, "udl must be scaled or additive, got 'other'"),
         ({"weight": -1.0}, "weight of the uncertainty loss"),
         ({"mc_dropout_samples": True}, "mc_dropout_samples must be"),
     ],

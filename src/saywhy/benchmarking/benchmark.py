@@ -19,6 +19,7 @@ from saywhy.metrics.metric import Metric
 from saywhy.metrics.registry import find_metric
 from saywhy.models import Model
 from saywhy.progress import counted
+from saywhy.validation import PositiveInt, validated
 
 
 @dataclass
@@ -72,13 +73,14 @@ class Benchmark:
         return save(self, Path(path))
 
 
+@validated()
 def benchmark(
     model: Model,
     data: Dataset,
     methods: Sequence[str] = METHODS,
     metrics: Sequence[str] = METRICS,
     *,
-    count: int | None = None,
+    count: PositiveInt | None = None,
     layer: str | None = None,
     folder: "str | Path | None" = None,
     seed: int = 0,
@@ -111,8 +113,6 @@ def benchmark(
     _check(model, data, methods, chosen)
     if not len(data):
         raise InputError(f"{data.name} has no images.")
-    if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
-        raise InputError(f"count must be a whole number of at least 1, got {count!r}.")
     indices = evenly_spaced(len(data), count)
     config = BenchmarkConfig(
         model.name, model.digest(), data.name, len(data), len(indices), methods, metrics, layer, seed

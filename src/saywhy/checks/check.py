@@ -28,6 +28,7 @@ from saywhy.metrics.measure import EvaluationContext, Measured
 from saywhy.metrics.registry import find_metric
 from saywhy.progress import counted
 from saywhy.shapes import MapStack, Scores
+from saywhy.validation import whole_number
 
 STEPS = 6
 """Steps of deletion and insertion."""
@@ -172,8 +173,7 @@ def _context(explanation: Any, method: str | None, layer: str | None, seed: int)
             f"check takes an explanation from saywhy.explain, got {type(explanation).__name__}: "
             "check(explain(model, image))."
         )
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise InputError(f"seed must be a whole number from 0, got {seed!r}.")
+    seed = whole_number("seed", seed)
     pairs = [pair for pair in explanation.pairs if method in (None, pair[0]) and layer in (None, pair[1])]
     if not pairs:
         selected = " at ".join(repr(one) for one in (method, layer) if one is not None)

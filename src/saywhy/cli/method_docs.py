@@ -66,7 +66,7 @@ def _sources(method: Method) -> list[Callable[..., Any]]:
 def _meaning(function: Callable[..., Any], name: str) -> str:
     text = _arguments(function).get(name, "")
     like = re.search(r"as for :func:`(\w+)`", text)
-    other = getattr(function, "__globals__", {}).get(like[1]) if like else None
+    other = getattr(inspect.unwrap(function), "__globals__", {}).get(like[1]) if like else None
     return _meaning(other, name) if other else _plain(text)
 
 

@@ -26,7 +26,7 @@ from saywhy.output import ModelOutput
 from saywhy.progress import counted
 from saywhy.shapes import LINEAR, at_least_float32
 from saywhy.targets import as_target
-from saywhy.validation import NonNegativeInt, PositiveInt, validated
+from saywhy.validation import NonNegativeInt, PositiveInt, validated, whole_number
 
 TOLERANCE = 1e-6
 """Updates of the factors stop when one changes them by less than this share of the first update's change."""
@@ -74,7 +74,7 @@ class Concepts:
         """
         concepts_overlay = resolve_name("saywhy.view.concepts:concepts_overlay")  # the view imports this package
 
-        if not isinstance(image, int) or not -len(self.images) <= image < len(self.images):
+        if not -len(self.images) <= whole_number("image", image, low=None) < len(self.images):
             raise InputError(f"there is no image {image!r}; give an index below {len(self.images)}, counted from 0.")
         shown = self.images[image]
         return concepts_overlay(shown.image, self.maps[image], self.names, shown.crop_box, shown.name, **look)

@@ -34,7 +34,10 @@ from saywhy.decoding.penalties import (
 )
 from saywhy.decoding.step import DecodingLimits, LogProbabilities, State, Step, Stepper
 from saywhy.errors import InputError, MethodError
-from saywhy.validation import real_number, true_or_false, whole_number
+from saywhy.validation import real_number, true_or_false, validate, whole_number
+
+Carry = Literal["augmented", "raw"]
+Finished = Literal["stop", "continue"]
 
 FINISHED_TOTAL = -1000.0
 """The total of a finished beam that continues (``finished="continue"``), as in the authors' program; an open beam with
@@ -87,8 +90,8 @@ def diverse_beam_search(
     num_beam_groups: int = 3,
     diversity_penalty: float = 0.5,
     penalty: Penalty = hamming,
-    carry: Literal["augmented", "raw"] = "augmented",
-    finished: Literal["stop", "continue"] = "stop",
+    carry: Carry = "augmented",
+    finished: Finished = "stop",
     penalize_end: bool = True,
     min_length: int = 1,
     suppress_tokens: Collection[int] = (),
@@ -144,10 +147,8 @@ def diverse_beam_search(
             f"penalty is a function of beams: hamming, cumulative(), ngram(2), embedding(vectors) or your own; got "
             f"{getattr(penalty, '__name__', penalty)!r}."
         )
-    if carry not in ("augmented", "raw"):
-        raise MethodError(f"carry is 'augmented' or 'raw', got {carry!r}.")
-    if finished not in ("stop", "continue"):
-        raise MethodError(f"finished is 'stop' or 'continue', got {finished!r}.")
+    validate("carry", carry, Carry, MethodError)
+    validate("finished", finished, Finished, MethodError)
     true_or_false(MethodError, penalize_end=penalize_end, refill=refill)
     if refill and finished == "continue":
         raise MethodError(

@@ -18,7 +18,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from saywhy.engine import tree
 from saywhy.engine.preserve import preserve_state
-from saywhy.errors import InputError, ModelError, first_line
+from saywhy.errors import ModelError, first_line
+from saywhy.validation import real_number
 
 NOISE = 0.1
 """Standard deviation of the noise on the copies for batch statistics, as a share of the image's standard deviation."""
@@ -60,8 +61,7 @@ def cascading_randomization(
     [True, False]
     """
     for share in shares:
-        if not 0 < share <= 1:
-            raise InputError(f"share of the layers must be above 0 and at most 1, got {share!r}.")
+        real_number("share of the layers", share, above=0, high=1)
     inputs = tree.escape_inference(inputs)
     other, generator, done = _copy(network), torch.Generator().manual_seed(seed), 0
     layers = _layers_from_output(other, inputs, seed)

@@ -13,7 +13,7 @@ from saywhy.methods.method import Method
 from saywhy.methods.registry import find_method
 from saywhy.output import ScoreKind
 from saywhy.targets import Target
-from saywhy.validation import checked, whole_number
+from saywhy.validation import checked, validate, whole_number
 
 LayerSpec = str | nn.Module | None | Sequence[str | nn.Module]
 """A dotted name, a module, a list of them, or None to find the layer."""
@@ -40,8 +40,7 @@ class ExplainConfig:
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.precision not in ("exact", "fast"):
-            raise InputError(f"precision must be 'exact' or 'fast', got {self.precision!r}.")
+        validate("precision", self.precision, Precision)
         if self.create_graph:
             several = [m.name for m in self.methods if m.passes == "several"]
             if several:

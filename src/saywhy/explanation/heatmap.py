@@ -9,6 +9,7 @@ from torch.nn.functional import interpolate
 
 from saywhy.errors import InputError
 from saywhy.shapes import LINEAR, MapStack
+from saywhy.validation import validate
 
 Normalize = Literal["minmax", "max", "shared", "rank", "none"]
 """How maps are normalised; see :meth:`saywhy.Explanation.heatmap`."""
@@ -32,6 +33,7 @@ def heatmap(maps: MapStack, size: tuple[int, ...], normalize: Normalize = "minma
 
 def _normalize(maps: MapStack, how: Normalize) -> MapStack:
     """Maps [batch, target, *space], normalised."""
+    validate("normalize", how, Normalize)
     if how == "none":
         return maps
     space = tuple(range(2, maps.ndim))
@@ -45,10 +47,8 @@ def _normalize(maps: MapStack, how: Normalize) -> MapStack:
     if how == "minmax":
         low = maps.amin(space, keepdim=True)
         return _divide(maps - low, maps.amax(space, keepdim=True) - low)
-    if how == "shared":
-        low = maps.min()
-        return _divide(maps - low, maps.max() - low)
-    raise InputError(f"normalize must be 'minmax', 'max', 'shared', 'rank' or 'none', got {how!r}.")
+    low = maps.min()
+    return _divide(maps - low, maps.max() - low)
 
 
 def _divide(maps: Tensor, by: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ from saywhy.methods.fusion import Fusion, fuse
 from saywhy.methods.registry import find_method
 from saywhy.output import ScoreKind
 from saywhy.shapes import Classes, MapStack, Scores
+from saywhy.validation import whole_number
 
 UNAVAILABLE = (
     "an explanation that was read from a file, copied, or made with keep_model=False has no model to run again. "
@@ -363,7 +364,7 @@ class Explanation:
 
     def _grid(self, sample: int, target: int, method: str | None, layer: str | None) -> Tensor:
         for kind, index, count in (("sample", sample, len(self)), ("target", target, len(self.targets[0]))):
-            if not isinstance(index, int) or not -count <= index < count:
+            if not -count <= whole_number(kind, index, low=None) < count:
                 raise InputError(
                     f"there is no {kind} {index!r}: this explanation has {count} {kind}s, 0 to {count - 1}."
                 )

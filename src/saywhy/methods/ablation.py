@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from saywhy.engine.runner import ModelRunner
-from saywhy.errors import MethodError
 from saywhy.methods.channel import combine
 from saywhy.methods.registry import method
 from saywhy.progress import counted
@@ -55,8 +54,6 @@ def ablationcam(runner: ModelRunner, *, relu: bool = True, divisor: Divisor = "m
     >>> ablationcam(runner)  # the channels contribute 4 and 1 to a score of 5
     tensor([[[2.4000, 1.0000]]])
     """
-    if divisor not in ("magnitude", "score"):
-        raise MethodError(f"divisor must be 'magnitude' or 'score', got {divisor!r}.")
     maps = []
     for sample in range(runner.size):
         replay = runner.replay(sample)

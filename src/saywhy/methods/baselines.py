@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from saywhy.engine.runner import ModelRunner
 from saywhy.errors import InputError
 from saywhy.shapes import FeatureMaps
+from saywhy.validation import validate
 
 Kind = Literal["black", "zero", "mean", "blur", "noise", "uniform"]
 Baseline = Kind | Tensor | None
@@ -34,6 +35,7 @@ def baseline_of(runner: ModelRunner, sample: int, kind: Baseline) -> FeatureMaps
         InputError: there is no such kind, black is unknown, or the tensor has another shape.
     """
     image = runner.image[sample : sample + 1]
+    kind = validate("baseline", kind, Baseline)
     if isinstance(kind, Tensor):
         return _from_tensor(image, kind, sample)
     if kind is None:
@@ -50,9 +52,7 @@ def baseline_of(runner: ModelRunner, sample: int, kind: Baseline) -> FeatureMaps
     if kind == "noise":
         spread = image.flatten(2).std(2).view_as(mean)
         return mean + spread * torch.randn(image.shape, generator=runner.generator()).to(image)
-    if kind == "uniform":
-        return _uniform(runner, sample)
-    raise InputError(f"baseline must be 'black', 'zero', 'mean', 'blur', 'noise', 'uniform' or a tensor, got {kind!r}.")
+    return _uniform(runner, sample)
 
 
 def _from_tensor(image: Tensor, given: Tensor, sample: int) -> Tensor:

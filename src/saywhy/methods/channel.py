@@ -63,9 +63,7 @@ def _pool(gradients: Tensor, pooling: Pooling) -> ChannelWeights:
         return gradients.mean(-1)
     if pooling == "abs":
         return gradients.abs().mean(-1)
-    if pooling == "max":
-        return gradients.amax(-1)
-    raise MethodError(f"pooling must be 'mean', 'abs' or 'max', got {pooling!r}.")
+    return gradients.amax(-1)
 
 
 @method(

@@ -10,7 +10,6 @@ from torch.overrides import TorchFunctionMode
 
 from saywhy.engine.calls import differentiated, spelled
 from saywhy.engine.runner import ModelRunner
-from saywhy.errors import MethodError
 from saywhy.methods.guided import in_parts, upsampled
 from saywhy.methods.method import AttributionResult
 from saywhy.methods.registry import method
@@ -63,8 +62,6 @@ def fullgrad(runner: ModelRunner, *, rescale: Rescale = "layer") -> AttributionR
     >>> found.maps, float(found.completeness_error) < 1e-6
     (tensor([[[2., 6., 3.]]]), True)
     """
-    if rescale not in ("layer", "channel", "none"):
-        raise MethodError(f"rescale must be 'layer', 'channel' or 'none', got {rescale!r}.")
     completeness_errors: dict[int, Tensor] = {}
 
     def run(part: slice) -> Tensor:

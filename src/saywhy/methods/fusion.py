@@ -9,10 +9,12 @@ from torch.nn.functional import interpolate
 
 from saywhy.errors import MethodError
 from saywhy.shapes import LINEAR
+from saywhy.validation import validated
 
 Fusion = Literal["mean", "max", "product", "refine"]
 
 
+@validated(MethodError)
 def fuse(maps: Sequence[Tensor], how: Fusion = "mean") -> Tensor:
     r"""Fuse maps of several layers, made by any method, on the finest of their grids.
 
@@ -57,6 +59,4 @@ def fuse(maps: Sequence[Tensor], how: Fusion = "mean") -> Tensor:
         return stack.amax(0)
     if how == "product":
         return stack.clamp_min(0).prod(0) ** (1 / len(scaled))
-    if how == "refine":
-        return stack.prod(0)
-    raise MethodError(f"how must be 'mean', 'max', 'product' or 'refine', got {how!r}.")
+    return stack.prod(0)

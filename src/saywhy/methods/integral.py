@@ -15,12 +15,13 @@ from torch import Tensor
 
 from saywhy.diagnostics import Diagnostic, bypass_diagnostic, elsewhere_diagnostic
 from saywhy.engine.runner import ModelRunner
-from saywhy.errors import InputError, MethodError
+from saywhy.errors import InputError
 from saywhy.methods.baselines import Baseline, baseline_of
 from saywhy.progress import counted
 from saywhy.shapes import FeatureMaps
+from saywhy.validation import PositiveInt
 
-Steps = int | Literal["auto"]
+Steps = PositiveInt | Literal["auto"]
 Rule = Literal["trapezoid", "left"]
 Path = Tensor | Sequence[Tensor] | None
 
@@ -78,29 +79,14 @@ def walks(
     positive: bool = False,
 ) -> Iterator[Integral]:
     """Yield the integral of every sample."""
-    if rule not in ("trapezoid", "left"):
-        raise MethodError(f"rule must be 'trapezoid' or 'left', got {rule!r}.")
-    if max_steps < 1:
-        raise MethodError(f"max_steps must be a whole number of at least 1, got {max_steps!r}.")
     for sample, points in paths(runner, baseline, path):
         if steps == "auto" and path is None:
             yield _refine_steps(runner, sample, points, rule, max_steps, positive)
         else:
-            count = number_of_steps(steps) if steps != "auto" else 1
+            count = 1 if steps == "auto" else steps
             integral = _integral(runner, sample, points, step_places(count, path, points), rule, positive)
             elsewhere = isinstance(points, _GivenPath) and not points.ends_at(runner.image[sample])
             yield replace(integral, diagnostics=(elsewhere_diagnostic(),)) if elsewhere else integral
-
-
-def number_of_steps(steps: Steps) -> int:
-    """Return ``steps`` if it is a whole number of at least 1.
-
-    Raises:
-        MethodError: it is not.
-    """
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-        raise MethodError(f"steps must be a whole number of at least 1 or 'auto', got {steps!r}.")
-    return steps
 
 
 Points = Callable[[Tensor], FeatureMaps]

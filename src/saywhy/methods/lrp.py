@@ -15,6 +15,7 @@ from saywhy.methods.method import AttributionResult
 from saywhy.methods.pixels import Channels, pooled
 from saywhy.methods.registry import method
 from saywhy.shapes import at_least_float32
+from saywhy.validation import NonNegativeFloat
 
 SAME = 1e-2
 """The largest accepted difference between the scores of zennit's copy and the network, as a share of the largest."""
@@ -33,7 +34,7 @@ _RULED = (nn.Linear, nn.modules.conv._ConvNd, nn.modules.batchnorm._BatchNorm, n
     passes="several",
     at="input",
 )
-def lrp(runner: ModelRunner, *, epsilon: float = 1e-6, channels: Channels = "sum") -> AttributionResult:
+def lrp(runner: ModelRunner, *, epsilon: NonNegativeFloat = 1e-6, channels: Channels = "sum") -> AttributionResult:
     r"""LRP with the rules epsilon-plus (Bach et al., 2015; Montavon et al., 2019), by zennit.
 
     .. math:: R_j = \sum_i \frac{a_j w_{ij}}{z_i + \epsilon\,\mathrm{sign}(z_i)} R_i \text{ (linear)}, \qquad
@@ -65,8 +66,6 @@ def lrp(runner: ModelRunner, *, epsilon: float = 1e-6, channels: Channels = "sum
     >>> found.maps
     tensor([[[ 2.0000,  6.0000, -3.0000]]])
     """
-    if not epsilon >= 0:
-        raise MethodError(f"epsilon must be 0 or more, got {epsilon!r}.")
     composite = _composite(epsilon)
     _check_rules(runner.model)
     network = copy.deepcopy(runner.model)

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from saywhy.engine.runner import ModelRunner
-from saywhy.errors import MethodError
 from saywhy.methods.baselines import Baseline
 from saywhy.methods.integral import (
     Completeness,
@@ -15,7 +14,6 @@ from saywhy.methods.integral import (
     Path,
     Rule,
     Steps,
-    number_of_steps,
     paths,
     step_places,
     walk,
@@ -23,6 +21,7 @@ from saywhy.methods.integral import (
 )
 from saywhy.methods.method import AttributionResult
 from saywhy.methods.registry import method
+from saywhy.validation import PositiveInt
 
 Variant = Literal["masked", "plain", "posgrad"]
 
@@ -46,7 +45,7 @@ def rsi_gradcam(
     baseline: Baseline = None,
     path: Path = None,
     rule: Rule = "trapezoid",
-    max_steps: int = 1024,
+    max_steps: PositiveInt = 1024,
 ) -> AttributionResult:
     r"""RSI-Grad-CAM (Lucas, Lerma, Furst, Raicu, 2022): Riemann-Stieltjes integrated gradients at any layer.
 
@@ -87,8 +86,6 @@ def rsi_gradcam(
     >>> found.maps, found.completeness_error
     (tensor([[[15.,  5.]]]), tensor([[0.]], dtype=torch.float64))
     """
-    if variant not in ("masked", "plain", "posgrad"):
-        raise MethodError(f"variant must be 'masked', 'plain' or 'posgrad', got {variant!r}.")
     maps, accounts = [], []
     for integral in walks(runner, steps, baseline, path, rule, max_steps, positive=variant == "posgrad"):
         weights = _weights(integral, variant)
@@ -132,7 +129,7 @@ def conductance(
     baseline: Baseline = None,
     path: Path = None,
     rule: Rule = "trapezoid",
-    max_steps: int = 1024,
+    max_steps: PositiveInt = 1024,
 ) -> AttributionResult:
     r"""Layer conductance (Dhamdhere, Sundararajan, Yan, 2018), summed over channels.
 
@@ -174,7 +171,7 @@ def integrated_gradients(
     baseline: Baseline = None,
     path: Path = None,
     rule: Rule = "trapezoid",
-    max_steps: int = 1024,
+    max_steps: PositiveInt = 1024,
 ) -> AttributionResult:
     r"""Integrated gradients (Sundararajan, Taly, Yan, 2017, equation 1), summed over the channels of a pixel.
 
@@ -216,7 +213,7 @@ def integrated_gradients(
 def integrated_gradcam(
     runner: ModelRunner,
     *,
-    steps: int = 50,
+    steps: PositiveInt = 50,
     relu: bool = True,
     baseline: Baseline = None,
     path: Path = None,
@@ -244,18 +241,17 @@ def integrated_gradcam(
     >>> integrated_gradcam(runner, steps=2)  # [3, 1] and half of it, weighted by the mean gradients 4 and 2
     tensor([[[4.5000, 1.5000]]])
     """
-    count = number_of_steps(steps)
     maps = []
     for sample, points in paths(runner, baseline, path):
         total: Tensor | None = None
         begin: Tensor | None = None
-        for first, A, G, _ in walk(runner, sample, points, step_places(count, path, points), "integrated-gradcam"):
+        for first, A, G, _ in walk(runner, sample, points, step_places(steps, path, points), "integrated-gradcam"):
             begin = A[:1] if begin is None else begin
             change = A - begin if from_baseline else A
             steps_maps = torch.einsum("ntk,nkp->ntp", G.flatten(3).mean(3), change.flatten(2))
             steps_maps = steps_maps.relu() if relu else steps_maps
             ends = torch.ones(len(A), 1, 1, dtype=A.dtype, device=A.device)
-            last = len(step_places(count, path, points)) - 1
+            last = len(step_places(steps, path, points)) - 1
             ends[[i for i in range(len(A)) if first + i in (0, last)]] = 0.5
             part = (ends * steps_maps).sum(0) / last
             total = part if total is None else total + part

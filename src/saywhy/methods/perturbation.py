@@ -2,8 +2,10 @@ r"""Perturbation of the image: occlusion by a sliding window, and RISE by random
 
 import itertools
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch
+from annotated_types import Interval
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -13,9 +15,12 @@ from saywhy.methods.baselines import Baseline, baseline_of
 from saywhy.methods.registry import method
 from saywhy.progress import counted
 from saywhy.shapes import LINEAR, FeatureMaps, at_least_float32
+from saywhy.validation import PositiveInt
 
 Sizes = int | Sequence[int]
 """One number for every axis of the image, or one an axis."""
+
+Probability = Annotated[float, Interval(gt=0, lt=1)]
 
 SHARE = 7
 """The default window is the image's shorter side divided by this number."""
@@ -168,7 +173,7 @@ def _starts(side: int, window: int, stride: int) -> list[int]:
     at="input",
     score="probability",
 )
-def rise(runner: ModelRunner, *, masks: int = 2000, cells: Sizes = 7, keep: float = 0.5) -> Tensor:
+def rise(runner: ModelRunner, *, masks: PositiveInt = 2000, cells: Sizes = 7, keep: Probability = 0.5) -> Tensor:
     r"""RISE (Petsiuk, Das, Saenko, 2018, equation 6): the mean of random masks, weighted by the masked image's score.
 
     .. math:: S_p = \frac{1}{\mathbb{E}[M]\, N} \sum_{i=1}^{N} y(x \odot M_i)\, M_i(p)
@@ -193,10 +198,6 @@ def rise(runner: ModelRunner, *, masks: int = 2000, cells: Sizes = 7, keep: floa
     >>> rise(runner, masks=400, cells=1, keep=0.5).round()  # the only cell is shown or hidden: 4 × 0.5 / 0.5
     tensor([[[4., 4.]]])
     """
-    if isinstance(masks, bool) or not isinstance(masks, int) or masks < 1:
-        raise MethodError(f"masks must be a whole number of at least 1, got {masks!r}.")
-    if not 0 < keep < 1:
-        raise MethodError(f"keep must be the probability that a cell is shown, between 0 and 1, got {keep!r}.")
     runner = runner.at_image()
     space = runner.image.shape[2:]
     grid = cells_of(cells, space)

@@ -7,6 +7,7 @@ from torch import Tensor
 from saywhy.errors import MethodError
 from saywhy.methods.registry import method
 from saywhy.shapes import FeatureMaps, Gradients, Maps
+from saywhy.validation import validate
 
 Channels = Literal["sum", "abs", "max"]
 """How the channels of a pixel become one value: their sum (signed), or the sum or maximum of their magnitudes."""
@@ -22,13 +23,12 @@ def pooled(values: Tensor, channels: Channels, axis: int = 1) -> Tensor:
     >>> pooled(torch.tensor([[[-3.0], [1.0]]]), "sum"), pooled(torch.tensor([[[-3.0], [1.0]]]), "max")
     (tensor([[-2.]]), tensor([[3.]]))
     """
+    validate("channels", channels, Channels, MethodError)
     if channels == "sum":
         return values.sum(axis)
     if channels == "abs":
         return values.abs().sum(axis)
-    if channels == "max":
-        return values.abs().amax(axis)
-    raise MethodError(f"channels must be 'sum', 'abs' or 'max', got {channels!r}.")
+    return values.abs().amax(axis)
 
 
 @method(

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 from saywhy.errors import MethodError
 from saywhy.methods.method import LAST, Method, Shows
 from saywhy.output import ScoreKind
 from saywhy.registry import Registry
+from saywhy.validation import validated
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -48,11 +49,14 @@ def method(
 ) -> Callable[[F], F]:
     """Register the decorated function as a method, available everywhere. The arguments are those of :class:`Method`.
 
+    Every call of the function, direct ones too, checks numbers, words and booleans by their annotations.
+
     Raises:
         MethodError: the name is taken.
     """
 
     def add(function: F) -> F:
+        function = cast(F, validated(MethodError)(function))
         register(
             Method(
                 name,

@@ -12,11 +12,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from saywhy.engine.runner import ModelRunner
-from saywhy.errors import MethodError
 from saywhy.methods.channel import combine
 from saywhy.methods.registry import method
 from saywhy.progress import counted
 from saywhy.shapes import LINEAR, FeatureMaps, at_least_float32
+from saywhy.validation import NonNegativeFloat, PositiveInt
 
 Weights = Literal["softmax", "increase"]
 Scale = Literal["linear", "cumulative"]
@@ -80,7 +80,12 @@ def scorecam(runner: ModelRunner, *, weights: Weights = "softmax", relu: bool = 
     passes="several",
 )
 def sscam(
-    runner: ModelRunner, *, num_samples: int = 35, noise: float = 2.0, weights: Weights = "softmax", relu: bool = True
+    runner: ModelRunner,
+    *,
+    num_samples: PositiveInt = 35,
+    noise: NonNegativeFloat = 2.0,
+    weights: Weights = "softmax",
+    relu: bool = True,
 ) -> Tensor:
     r"""SS-CAM (Wang, Naidu, Michael, Kundu, 2020): Score-CAM, averaged over noise added to the masks.
 
@@ -107,9 +112,6 @@ def sscam(
     >>> sscam(runner, num_samples=2, noise=0.0)  # both channels give the same score
     tensor([[[1., 1.]]])
     """
-    _check_count("num_samples", num_samples)
-    if not noise >= 0:
-        raise MethodError(f"noise must be a standard deviation, 0 or more, got {noise!r}.")
     return _weighted_maps(runner, "sscam", num_samples, lambda H, _: H, weights, relu, noise=noise)
 
 
@@ -126,7 +128,7 @@ def sscam(
 def iscam(
     runner: ModelRunner,
     *,
-    steps: int = 10,
+    steps: PositiveInt = 10,
     scale: Scale = "linear",
     weights: Weights = "softmax",
     relu: bool = True,
@@ -157,20 +159,12 @@ def iscam(
     >>> iscam(runner, steps=2, weights="increase")  # the mean of 1/2 and 1 times the score of 2
     tensor([[[3., 3.]]])
     """
-    _check_count("steps", steps)
-    if scale not in ("linear", "cumulative"):
-        raise MethodError(f"scale must be 'linear' or 'cumulative', got {scale!r}.")
 
     def faded(H: Tensor, step: int) -> Tensor:
         i = step + 1
         return H * (i / steps if scale == "linear" else i * (i + 1) / 2 / steps)
 
     return _weighted_maps(runner, "iscam", steps, faded, weights, relu)
-
-
-def _check_count(name: str, number: int) -> None:
-    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-        raise MethodError(f"{name} must be a whole number of at least 1, got {number!r}.")
 
 
 def _weighted_maps(
@@ -183,8 +177,6 @@ def _weighted_maps(
     noise: float = 0.0,
 ) -> Tensor:
     """Return maps whose weights are means over ``turns``; in every turn each channel masks the image once."""
-    if weights not in ("softmax", "increase"):
-        raise MethodError(f"weights must be 'softmax' or 'increase', got {weights!r}.")
     maps = []
     for sample in range(runner.size):
         A = at_least_float32(runner.activations(sample))

@@ -18,6 +18,7 @@ from saywhy.methods.pixels import Channels, pooled
 from saywhy.methods.registry import PREFIXES, method
 from saywhy.progress import counted
 from saywhy.shapes import FeatureMaps, at_least_float32
+from saywhy.validation import NonNegativeFloat, PositiveInt, validated
 
 
 @method(
@@ -32,7 +33,7 @@ from saywhy.shapes import FeatureMaps, at_least_float32
     shows="sensitivity",
 )
 def smoothgrad(
-    runner: ModelRunner, *, num_samples: int = 25, noise: float = 0.15, channels: Channels = "max"
+    runner: ModelRunner, *, num_samples: PositiveInt = 25, noise: NonNegativeFloat = 0.15, channels: Channels = "max"
 ) -> Tensor:
     r"""SmoothGrad (Smilkov et al., 2017, section 2.2): the mean gradient of noisy copies of the image.
 
@@ -76,7 +77,9 @@ def smoothgrad(
     at="input",
     shows="sensitivity",
 )
-def vargrad(runner: ModelRunner, *, num_samples: int = 25, noise: float = 0.15, channels: Channels = "abs") -> Tensor:
+def vargrad(
+    runner: ModelRunner, *, num_samples: PositiveInt = 25, noise: NonNegativeFloat = 0.15, channels: Channels = "abs"
+) -> Tensor:
     r"""VarGrad (Adebayo et al., 2018): the variance of the gradient over noisy copies of the image.
 
     .. math:: M_p = \sum_c \mathrm{Var}_i \frac{\partial y}{\partial x_{cp}}(x + \epsilon_i)
@@ -124,7 +127,9 @@ def vargrad(runner: ModelRunner, *, num_samples: int = 25, noise: float = 0.15, 
     scale_free=False,
     passes="several",
 )
-def smooth_gradcam_pp(runner: ModelRunner, *, num_samples: int = 10, noise: float = 0.15, relu: bool = True) -> Tensor:
+def smooth_gradcam_pp(
+    runner: ModelRunner, *, num_samples: PositiveInt = 10, noise: NonNegativeFloat = 0.15, relu: bool = True
+) -> Tensor:
     r"""Smooth Grad-CAM++ (Omeiza et al., 2019, equations 7 to 9): Grad-CAM++ averaged over noisy copies of the image.
 
     .. math:: D_n = \frac{1}{N} \sum_i \Big(\frac{\partial y}{\partial A}(x + \epsilon_i)\Big)^n, \qquad
@@ -174,7 +179,9 @@ def smoothed(method: Method) -> Method:
     if method.passes != "one":
         raise MethodError(f"'{method.name}' runs several passes itself; only methods of one pass can be smoothed.")
 
-    def function(runner: ModelRunner, *, num_samples: int = 25, noise: float = 0.15, **parameters: Any) -> Tensor:
+    def function(
+        runner: ModelRunner, *, num_samples: PositiveInt = 25, noise: NonNegativeFloat = 0.15, **parameters: Any
+    ) -> Tensor:
         maps = []
         for _, drawn in _samples(runner, num_samples, noise, f"smooth-{method.name}"):
             total: Tensor | None = None
@@ -193,7 +200,7 @@ def smoothed(method: Method) -> Method:
     function.__signature__ = inspect.Signature([runner, num_samples, noise, *own])  # type: ignore[attr-defined]
     return Method(
         f"smooth-{method.name}",
-        function,
+        validated(MethodError)(function),
         f"smoothed {method.title}",
         f"{method.paper.rpartition(',')[0]}; Smilkov et al., 2017",
         f"mean over noise of {method.equation}",
@@ -213,10 +220,6 @@ def _samples(
     runner: ModelRunner, num_samples: int, noise: float, what: str
 ) -> Iterator[tuple[int, Iterator[tuple[FeatureMaps, Tensor]]]]:
     """Yield every sample with activations [n, channel, *space] and gradients [n, target, channel, *space] of copies."""
-    if isinstance(num_samples, bool) or not isinstance(num_samples, int) or num_samples < 1:
-        raise MethodError(f"num_samples must be a whole number of at least 1, got {num_samples!r}.")
-    if not noise >= 0:
-        raise MethodError(f"noise must be a share of the image's range, 0 or more, got {noise!r}.")
     with counted(what, runner.size * num_samples) as advance:
         for sample in range(runner.size):
             yield sample, _noisy_gradients(runner, sample, num_samples, noise, advance)

@@ -7,18 +7,22 @@ float64 and for all targets at once.
 import warnings
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from annotated_types import Ge
 from torch import Tensor
 
 from saywhy.engine.runner import ModelRunner
-from saywhy.errors import InputError, MethodError, MissingExtra
+from saywhy.errors import InputError, MissingExtra
 from saywhy.methods.baselines import Baseline
 from saywhy.methods.perturbation import Sizes, cells_of, filled_image
 from saywhy.methods.registry import method
 from saywhy.progress import counted
 from saywhy.shapes import at_least_float32
+from saywhy.validation import NonNegativeFloat, PositiveFloat
+
+AtLeastTwo = Annotated[int, Ge(2)]
 
 
 @method(
@@ -35,12 +39,12 @@ from saywhy.shapes import at_least_float32
 def lime(
     runner: ModelRunner,
     *,
-    num_samples: int = 1000,
+    num_samples: AtLeastTwo = 1000,
     cells: Sizes = 7,
     segments: Tensor | None = None,
     fill: Baseline | float = "mean",
-    width: float = 0.25,
-    penalty: float = 1.0,
+    width: PositiveFloat = 0.25,
+    penalty: NonNegativeFloat = 1.0,
 ) -> Tensor:
     r"""LIME (Ribeiro, Singh, Guestrin, 2016, equations 1 and 2), through captum: a local linear model of the network.
 
@@ -75,9 +79,6 @@ def lime(
     >>> lime(runner, cells=2, fill=0.0, penalty=1e-6).round(decimals=3)
     tensor([[[3., 1.]]])
     """
-    _positive("width", width)
-    if not penalty >= 0:
-        raise MethodError(f"penalty must be 0 or more, got {penalty!r}.")
 
     def near(_original: Tensor, _altered: Tensor, shown: Tensor, **_more: Any) -> Tensor:
         share = shown.double().mean(1)  # its square root is the cosine of a binary vector and the vector of ones
@@ -102,7 +103,7 @@ def lime(
 def kernelshap(
     runner: ModelRunner,
     *,
-    num_samples: int = 1000,
+    num_samples: AtLeastTwo = 1000,
     cells: Sizes = 7,
     segments: Tensor | None = None,
     fill: Baseline | float = "mean",
@@ -142,11 +143,6 @@ def kernelshap(
         return kernel
 
     return _coefficient_maps(runner, "kernelshap", explainer, num_samples, cells, segments, fill, 0.0)
-
-
-def _positive(name: str, number: float) -> None:
-    if not number > 0:
-        raise MethodError(f"{name} must be more than 0, got {number!r}.")
 
 
 def _captum() -> Any:
@@ -209,8 +205,6 @@ def _coefficient_maps(
     penalty: float,
 ) -> Tensor:
     """Return maps of coefficients, sample by sample; the random numbers are the same for every sample."""
-    if isinstance(num_samples, bool) or not isinstance(num_samples, int) or num_samples < 2:
-        raise MethodError(f"num_samples must be a whole number of at least 2, got {num_samples!r}.")
     _captum()
     runner = runner.at_image()
     parts = _parts(runner, cells, segments)

@@ -19,6 +19,10 @@ from saywhy.geometry import BOX_THRESHOLD, Edge, box, whole
 from saywhy.metrics.localization import ImageMaps, ImageMasks, checked_share, fraction_of_maximum, positive_part
 from saywhy.metrics.registry import dataset_metric, metric
 from saywhy.shapes import Scores
+from saywhy.validation import validate
+
+Parts = Literal["all", "largest"]
+Normalize = Literal["minmax", "max"]
 
 Box = Sequence[Edge]
 """Left, top, right, bottom."""
@@ -95,8 +99,8 @@ def best_box_ious(
     boxes: Boxes,
     *,
     thresholds: Sequence[Edge] = THRESHOLDS,
-    parts: Literal["all", "largest"] = "all",
-    normalize: Literal["minmax", "max"] = "minmax",
+    parts: Parts = "all",
+    normalize: Normalize = "minmax",
 ) -> Float[Tensor, "batch target threshold"]:
     """Best intersection over union of a map's boxes and the ground-truth boxes, at each threshold.
 
@@ -124,10 +128,8 @@ def best_box_ious(
     >>> best_box_ious(image, truth, thresholds=[0.0, 0.2, 0.5])
     tensor([[[0.5000, 1.0000, 0.5000]]], dtype=torch.float64)
     """
-    if parts not in ("all", "largest") or normalize not in ("minmax", "max"):
-        raise InputError(
-            f"parts must be 'all' or 'largest', and normalize 'minmax' or 'max'; got {parts!r} and {normalize!r}."
-        )
+    validate("parts", parts, Parts)
+    validate("normalize", normalize, Normalize)
     levels = [checked_share("each of the thresholds", level, zero=True) for level in thresholds]
     truth = _checked_boxes(maps, boxes)
     evidence, visible = positive_part(maps)

@@ -14,7 +14,7 @@ from torch import Tensor
 from saywhy.errors import InputError
 from saywhy.metrics.human_attention import rank_correlation, ranks
 from saywhy.metrics.registry import dataset_metric
-from saywhy.validation import whole_number
+from saywhy.validation import real_number, whole_number
 
 Each = Float[Tensor, " sample"]
 Which = Bool[Tensor, " sample"]
@@ -100,8 +100,7 @@ class RiskCoverage:
         >>> round(found.limit(0.4), 3)
         0.3
         """
-        if not 0 <= risk <= 1:
-            raise InputError(f"risk must be a share of predictions from 0 to 1, got {risk!r}.")
+        risk = real_number("risk", risk, 0, 1)
         accepted = (self.risk <= risk) & self._last_of_its_value()
         return float(self.uncertainty[accepted].max()) if bool(accepted.any()) else -float("inf")
 

@@ -15,7 +15,7 @@ from saywhy.errors import InputError, SaywhyError
 from saywhy.metrics.human_attention import on_grid, rank_correlation
 from saywhy.metrics.registry import dataset_metric
 from saywhy.shapes import MapStack, Scores
-from saywhy.validation import whole_number
+from saywhy.validation import PositiveInt, validated, whole_number
 
 Lists = Sequence[Sequence[str]]
 """The captions of every image, the likeliest first."""
@@ -31,7 +31,8 @@ Quality = Callable[[str, Sequence[str]], float]
     paper="Li et al., 2016",
     order=210,
 )
-def distinct(lists: Lists, n: int, pooled: Literal["image", "corpus"] = "image") -> float:
+@validated()
+def distinct(lists: Lists, n: PositiveInt, pooled: Literal["image", "corpus"] = "image") -> float:
     """distinct-n (Li et al., 2016): the number of different n-grams, divided by the number of words.
 
     Args:
@@ -52,9 +53,6 @@ def distinct(lists: Lists, n: int, pooled: Literal["image", "corpus"] = "image")
     (0.6666666666666666, 0.5)
     """
     _check(lists)
-    n = whole_number("n", n, 1)
-    if pooled not in ("image", "corpus"):
-        raise InputError(f"pooled must be 'image' or 'corpus', got {pooled!r}.")
     pools = [list(one) for one in lists] if pooled == "image" else [[text for one in lists for text in one]]
     shares = []
     for texts in pools:

@@ -19,7 +19,9 @@ from saywhy.errors import InputError
 from saywhy.geometry import BOX_THRESHOLD, Edge
 from saywhy.metrics.registry import dataset_metric, metric
 from saywhy.shapes import Scores
-from saywhy.validation import real_number
+from saywhy.validation import real_number, validate
+
+Conflicts = Literal["smaller", "higher"]
 
 ImageMaps = Float[Tensor, "batch target height width"]
 """Maps on the image's own pixels, raw; NaN outside the crop box."""
@@ -170,7 +172,7 @@ def seeds(
     threshold: Edge = SEED_THRESHOLD,
     saliency: Float[Tensor, "batch height width"] | None = None,
     background: Edge = 0.1,
-    conflicts: Literal["smaller", "higher"] = "smaller",
+    conflicts: Conflicts = "smaller",
 ) -> Int[Tensor, "batch height width"]:
     """Return seeds of weakly supervised segmentation (Kolesnikov and Lampert, 2016; Grad-CAM, section 4.2).
 
@@ -197,8 +199,7 @@ def seeds(
     >>> seeds(two), seeds(two, saliency=torch.tensor([[[0.0, 1.0, 1.0, 0.0]]]))
     (tensor([[[ 1,  1,  2, -1]]]), tensor([[[1, 1, 2, 0]]]))
     """
-    if conflicts not in ("smaller", "higher"):
-        raise InputError(f"conflicts must go to the 'smaller' or the 'higher' map, got {conflicts!r}.")
+    validate("conflicts", conflicts, Conflicts)
     shares = fraction_of_maximum(positive_part(maps)[0])
     claimed = shares >= checked_share("threshold", threshold)
     cost = claimed.sum((2, 3), keepdim=True).double().expand_as(shares) if conflicts == "smaller" else -shares

@@ -18,7 +18,7 @@ from saywhy.geometry import Edge
 from saywhy.metrics.localization import ImageMaps, ImageMasks, checked_masks, energy_pointing, positive_part
 from saywhy.metrics.registry import dataset_metric, metric
 from saywhy.shapes import Classes, Images, Scores
-from saywhy.validation import real_number
+from saywhy.validation import real_number, whole_number
 
 TOLERANCE = 15
 """Distance in pixels from the object up to which a peak is a hit (Zhang et al., 2016)."""
@@ -346,9 +346,10 @@ def _between(steps: list[float], rejected: int) -> float:
 def _cell(size: Sequence[int], side: int) -> tuple[int, int]:
     """Return height and width of a cell of a mosaic of this height and width."""
     height, width = size
-    if isinstance(side, bool) or not isinstance(side, int) or side < 1 or height % side or width % side:
+    side = whole_number("side", side, 1)
+    if height % side or width % side:
         raise InputError(
-            f"a mosaic of {width} x {height} pixels cannot be divided into {side!r} x {side!r} cells of one size."
+            f"a mosaic of {width} x {height} pixels cannot be divided into {side} x {side} cells of one size."
         )
     return height // side, width // side
 

@@ -5,7 +5,6 @@ to the norm of the map, so that units do not matter; a change of a map of zeros 
 not depend on its batch: all images get the same noise, drawn for one image of that size.
 """
 
-import math
 from math import inf
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ from saywhy.metrics.human_attention import rank_correlation
 from saywhy.metrics.registry import metric
 from saywhy.progress import counted
 from saywhy.shapes import MapStack, Scores, rows_of
+from saywhy.validation import real_number, whole_number
 
 if TYPE_CHECKING:
     from saywhy.explanation import Explanation
@@ -166,8 +166,8 @@ def input_shift_variance(explanation: "Explanation", method: str, layer: str, *,
     >>> input_shift_variance(e, "saliency", "input")
     tensor([[0.]], dtype=torch.float64)
     """
-    if not math.isfinite(shift) or not shift:
-        raise InputError(f"shift must be a finite share of the image's range, other than 0, got {shift!r}.")
+    if not real_number("shift", shift):
+        raise InputError(f"shift must be a number other than 0, got {shift!r}.")
     rerunner, own = explanation.explainer.of(method), rows_of(explanation[method, layer])
     others = [_explain_shifted(rerunner.sample(sample), shift)[method, layer] for sample in range(len(own))]
     return _relative((rows_of(torch.cat(others)) - own).norm(dim=-1), own)
@@ -185,10 +185,7 @@ def _noisy_maps(
     explanation: Any, method: str, layer: str, radius: float, num_samples: int, seed: int
 ) -> list[MapStack]:
     """Return maps of noisy copies of the images."""
-    if not 0 < radius < math.inf:
-        raise InputError(f"radius must be a finite share of the image's range above 0, got {radius!r}.")
-    if isinstance(num_samples, bool) or not isinstance(num_samples, int) or num_samples < 1:
-        raise InputError(f"num_samples must be a whole number of at least 1, got {num_samples!r}.")
+    radius, num_samples = real_number("radius", radius, above=0), whole_number("num_samples", num_samples, 1)
     rerunner, generator = explanation.explainer.of(method), torch.Generator().manual_seed(seed)
     image = tree.image_tensor(rerunner.inputs).detach()
     size, found = radius * _range(image), []

@@ -21,6 +21,7 @@ from saywhy.metrics.registry import dataset_metric, metric
 from saywhy.models.model import Model, unwrapped
 from saywhy.progress import counted
 from saywhy.shapes import MapStack, Scores, rows_of
+from saywhy.validation import whole_number
 
 if TYPE_CHECKING:
     from saywhy.explanation import Explanation
@@ -123,8 +124,7 @@ def randomized_maps(
 
     The maps of an image do not depend on its batch.
     """
-    if isinstance(stages, bool) or not isinstance(stages, int) or stages < 1:
-        raise InputError(f"stages must be a whole number of at least 1, got {stages!r}.")
+    stages = whole_number("stages", stages, 1)
     rerunner, found = explanation.explainer.of(method), []
     shares = [stage / stages for stage in range(1, stages + 1)]
     with warnings.catch_warnings(), counted("randomizing parameters", stages * rerunner.size) as advance:

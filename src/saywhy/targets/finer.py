@@ -13,6 +13,7 @@ from saywhy.shapes import Classes
 from saywhy.targets.parse import as_target
 from saywhy.targets.registry import target as named_target
 from saywhy.targets.target import Class, PerSampleTarget, Target, TargetList, TargetScores, Top
+from saywhy.validation import PositiveInt, real_number, validate
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,19 +132,14 @@ def finer(
     >>> found.scores, found.names
     (tensor([[3.]]), [['(cat - 0.5 mean(lynx, fox))']])
     """
-    if isinstance(similar, str):
-        similar = [similar]
-    if isinstance(similar, Sequence):
-        if not similar:
-            raise TargetError("expected at least one class in similar, got none.")
-        similar = tuple(similar)
-    elif isinstance(similar, bool) or not isinstance(similar, int) or similar < 1:
-        raise TargetError(f"similar must be a whole number of at least 1, or classes, got {similar!r}.")
-    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 <= alpha < float("inf"):
-        raise TargetError(f"alpha must be a number of at least 0, got {alpha!r}.")
+    given = [similar] if isinstance(similar, str) else list(similar) if isinstance(similar, Sequence) else similar
+    chosen = validate("similar", given, PositiveInt | Sequence[int | str], TargetError)
+    if chosen == []:
+        raise TargetError("expected at least one class in similar, got none.")
+    alpha = real_number("alpha", alpha, 0, error=TargetError)
     one = as_target(target)
     if isinstance(one, TargetList):
-        return TargetList(tuple(finer(part, similar, alpha, weighted=weighted, weights=weights) for part in one.parts))
+        return TargetList(tuple(finer(part, chosen, alpha, weighted=weighted, weights=weights) for part in one.parts))
     if not isinstance(one, Class | Top | PerSampleTarget):
         raise TargetError(f"finer needs classes: an index, a label, Top, a tensor or a list; got {target!r}.")
-    return Finer(one, similar, float(alpha), one.score, weighted, weights)
+    return Finer(one, chosen if isinstance(chosen, int) else tuple(chosen), alpha, one.score, weighted, weights)

@@ -13,6 +13,7 @@ from saywhy.errors import MethodError, TargetError
 from saywhy.output import ModelOutput, ScoreKind
 from saywhy.shapes import Classes, Scores
 from saywhy.targets.registry import target
+from saywhy.validation import whole_number
 
 
 @dataclass(frozen=True)
@@ -122,8 +123,7 @@ class Top(Target):
     def evaluate(self, output: ModelOutput) -> TargetScores:
         output.values("logit")  # raises for an output without class scores
         count = output.logits.shape[1]
-        if not isinstance(self.k, int) or not 1 <= self.k <= count:
-            raise TargetError(f"expected k from 1 to {count} (the number of classes), got top {self.k}.")
+        whole_number("the number of top classes", self.k, 1, count, TargetError)
         return self.resolved(output).evaluate(output)
 
     def resolved(self, output: ModelOutput) -> Target:

@@ -3,7 +3,7 @@
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -16,9 +16,9 @@ from saywhy.targets.target import Target, TargetScores
 from saywhy.uncertainty import information
 from saywhy.uncertainty.loss import Distortion, losses
 from saywhy.uncertainty.mc_samples import output_of
+from saywhy.validation import validate
 
 Kind = Literal["entropy", "aleatoric", "epistemic", "sample_variance", "aleatoric_variance"]
-KINDS = get_args(Kind)
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,7 @@ class Uncertain(Target):
     kind: Kind = "entropy"
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise TargetError(f"uncertainty must be one of {', '.join(KINDS)}; got {self.kind!r}.")
+        validate("uncertainty", self.kind, Kind, TargetError)
 
     def output_keys(self) -> Iterator[Hashable]:
         return iter(() if self.kind == "entropy" else ((type(self), self.kind),))

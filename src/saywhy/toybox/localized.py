@@ -6,10 +6,10 @@ from PIL import Image
 
 from saywhy.datasets.localized import LocalizedImage, ObjectAnnotation, distinct
 from saywhy.datasets.registry import reader
-from saywhy.errors import InputError
 from saywhy.toybox.scenes.kinds import KINDS, UNSEEN_KINDS
 from saywhy.toybox.scenes.scene import scene
 from saywhy.toybox.scenes.splits import check
+from saywhy.validation import whole_number
 
 COUNT = 1000
 """The default number of scenes; a split is unlimited."""
@@ -40,9 +40,7 @@ class ToyboxDataset:
             InputError: there is no such split, or the count is below 1.
         """
         check(split, 0)
-        if count < 1:
-            raise InputError(f"a data set needs at least 1 scene, got count={count}. Give 1 or more.")
-        self.split, self.count, self.size = split, count, size
+        self.split, self.count, self.size = split, whole_number("count", count, 1), size
         self.name = f"Toybox {split}"
         self.labels = KINDS + (UNSEEN_KINDS if split == "unseen" else ())
 

@@ -5,9 +5,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from saywhy.errors import InputError
 from saywhy.toybox.scenes.scene import scene
 from saywhy.toybox.scenes.splits import check
+from saywhy.validation import whole_number
 
 
 class ToyboxScenes(Dataset[tuple[Tensor, Tensor]]):
@@ -22,9 +22,7 @@ class ToyboxScenes(Dataset[tuple[Tensor, Tensor]]):
 
     def __init__(self, split: str, count: int, size: int = 128) -> None:
         check(split, 0)
-        if count < 1:
-            raise InputError(f"a data set needs at least 1 scene, got count={count}. Give 1 or more.")
-        self.split, self.count, self.size = split, count, size
+        self.split, self.count, self.size = split, whole_number("count", count, 1), size
 
     def __len__(self) -> int:
         return self.count

@@ -21,17 +21,16 @@ There are no second derivatives.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import isfinite
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from saywhy.errors import InputError
+from saywhy.validation import real_number, validate
 
 MaskKind = Literal["both_positive", "literal", "answer", "shuffled", "random", "uniform"]
-KINDS = get_args(MaskKind)
 Place = Literal["logits", "weighted", "map"]
 Grid = Float[Tensor, "batch glimpse place"]
 
@@ -64,8 +63,7 @@ def certainty_mask(
     """
     if helps.shape != certain.shape:
         raise InputError(f"both gradients must have one shape, got {list(helps.shape)} and {list(certain.shape)}.")
-    if kind not in KINDS:
-        raise InputError(f"a mask must be one of {', '.join(KINDS)}; got {kind!r}.")
+    validate("kind", kind, MaskKind)
     if kind == "literal":
         product = _scaled(helps) * _scaled(certain)
         return (product.relu() + LITERAL_LAMBDA * (-product).relu()).softmax(-1)
@@ -97,12 +95,9 @@ class Gate:
     at: Place = "logits"
 
     def __post_init__(self) -> None:
-        if self.at not in ("logits", "weighted", "map"):
-            raise InputError(f"the gate must be at 'logits', 'weighted' or 'map', got {self.at!r}.")
-        if self.mask not in KINDS:
-            raise InputError(f"a mask must be one of {', '.join(KINDS)}; got {self.mask!r}.")
-        if not isinstance(self.strength, int | float) or not isfinite(self.strength) or self.strength < 0:
-            raise InputError(f"the strength of the gate must be a number from 0, got {self.strength!r}.")
+        validate("at", self.at, Place)
+        validate("mask", self.mask, MaskKind)
+        object.__setattr__(self, "strength", real_number("the strength of the gate", self.strength, 0))
 
     def install(
         self,

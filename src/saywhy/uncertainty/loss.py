@@ -17,7 +17,7 @@ the default: the optimal variance of a wrong sample with :math:`L_y > 2` is abov
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -25,10 +25,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from saywhy.errors import InputError
-from saywhy.validation import whole_number
+from saywhy.validation import validate, whole_number
 
 Distortion = Literal["scaled", "additive"]
-DISTORTIONS = get_args(Distortion)
 Each = Float[Tensor, " batch"]
 
 LARGEST = 30.0
@@ -86,8 +85,7 @@ def losses(
     >>> [round(float(one), 4) for one in (found.answer, found.gaussian, found.distortion, found.equaliser)]
     [0.1269, 0.1269, -0.0, 0.0]
     """
-    if udl not in DISTORTIONS:
-        raise InputError(f"udl must be one of {', '.join(DISTORTIONS)}; got {udl!r}.")
+    validate("udl", udl, Distortion)
     num_samples = whole_number("num_samples", num_samples, 1)
     if logits.ndim != 2 or variance.shape != (len(logits), 1):
         raise InputError(

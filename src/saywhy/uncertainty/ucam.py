@@ -17,8 +17,10 @@ from saywhy.errors import InputError
 from saywhy.shapes import FeatureMaps
 from saywhy.uncertainty.certainty import Gate
 from saywhy.uncertainty.classifier_head import VarianceClassifier
-from saywhy.uncertainty.loss import DISTORTIONS, Distortion, Losses, cross_entropy, losses
-from saywhy.validation import real_number, whole_number
+from saywhy.uncertainty.loss import Distortion, Losses, cross_entropy, losses
+from saywhy.validation import real_number, validate, whole_number
+
+Variant = Literal["aleatoric", "predictive"]
 
 
 @runtime_checkable
@@ -75,7 +77,7 @@ class UCAM:
         gate: the modification of the gradient.
     """
 
-    variant: Literal["aleatoric", "predictive"] = "aleatoric"
+    variant: Variant = "aleatoric"
     weight: float = 1.0
     num_samples: int = 25
     udl: Distortion = "scaled"
@@ -83,12 +85,10 @@ class UCAM:
     gate: Gate = field(default_factory=Gate)
 
     def __post_init__(self) -> None:
-        if self.variant not in ("aleatoric", "predictive"):
-            raise InputError(f"variant must be 'aleatoric' or 'predictive', got {self.variant!r}.")
+        validate("variant", self.variant, Variant)
         for name in ("mc_dropout_samples", "num_samples"):
             whole_number(name, getattr(self, name), 1)
-        if self.udl not in DISTORTIONS:
-            raise InputError(f"udl must be one of {', '.join(DISTORTIONS)}; got {self.udl!r}.")
+        validate("udl", self.udl, Distortion)
         real_number("the weight of the uncertainty loss", self.weight, 0)
 
     def vqa_loss(

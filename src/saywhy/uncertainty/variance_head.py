@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from saywhy.errors import InputError
+from saywhy.validation import PositiveInt, validated
 
 
 class VarianceHead(nn.Module):
@@ -22,10 +23,9 @@ class VarianceHead(nn.Module):
     torch.Size([2, 1])
     """
 
-    def __init__(self, width: int, reads: Literal["logits", "features"] = "logits") -> None:
+    @validated()
+    def __init__(self, width: PositiveInt, reads: Literal["logits", "features"] = "logits") -> None:
         super().__init__()
-        if reads not in ("logits", "features"):
-            raise InputError(f"reads must be 'logits' or 'features', got {reads!r}.")
         self.reads, self.scale = reads, nn.Linear(width, 1)
 
     def forward(self, logits: Float[Tensor, "batch class"], found: Tensor | None = None) -> Float[Tensor, "batch 1"]:

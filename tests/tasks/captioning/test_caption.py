@@ -124,7 +124,7 @@ def test_attention_of_negated_words_is_nonnegative(model, images):
 def test_caption_of_two_images_or_count_0_raises(model, images):
     with pytest.raises(InputError, match="one image, got 2"):
         caption(model, images, layer="trunk")
-    with pytest.raises(InputError, match="count of at least 1"):
+    with pytest.raises(InputError, match="count must be a whole number of at least 1, got 0"):
         generate_captions(model, images, count=0)
 
 

@@ -1,6 +1,7 @@
 """The four maps of U-CAM by name."""
 
 import dataclasses
+import re
 
 import pytest
 import torch
@@ -91,7 +92,15 @@ class TestCertaintyMaps:
 
     @pytest.mark.parametrize(
         ("wrong", "says"),
-        [({"answer": [0, 1]}, "one answer"), ({"method": "cam"}, "own method"), ({"target": 0}, "own target")],
+        [
+            *(
+                ({"answer": v}, f"answer must be a whole number, a word or none, got {re.escape(str(v))}")
+                for v in ([0, 1], True)
+            ),
+            ({"num_samples": 0}, "num_samples must be a whole number of at least 1, got 0"),
+            ({"method": "cam"}, "own method"),
+            ({"target": 0}, "own target"),
+        ],
     )
     def test_conflicting_arguments_raise(self, asked, wrong, says):
         with pytest.raises(InputError, match=says):

@@ -15,6 +15,7 @@ from saywhy.models import Model
 from saywhy.models.inputs import Batch, as_batch
 from saywhy.tasks.protocols import GeneratesText
 from saywhy.tasks.vocabulary import END
+from saywhy.validation import PositiveInt, validated
 
 NUM_BEAMS, MAX_LENGTH = 3, 20
 
@@ -58,7 +59,8 @@ def decode_captions(ready: Generation, num_beams: int = NUM_BEAMS, max_length: i
     )
 
 
-def generate_captions(model: Model, images: Any, count: int = 1, num_beams: int = NUM_BEAMS) -> list[list[str]]:
+@validated()
+def generate_captions(model: Model, images: Any, count: PositiveInt = 1, num_beams: int = NUM_BEAMS) -> list[list[str]]:
     """Generate ``count`` captions of every image by beam search, the likeliest first.
 
     Args:
@@ -70,8 +72,6 @@ def generate_captions(model: Model, images: Any, count: int = 1, num_beams: int 
     Raises:
         InputError: the model is no captioner, or ``count`` is below 1.
     """
-    if count < 1:
-        raise InputError(f"expected count of at least 1 (captions for each image), got count={count}.")
     network, words = captioner(model)
     batch: Batch = as_batch(model, images)
     with torch.inference_mode(False), torch.no_grad(), preserve_state(model.module):

@@ -11,13 +11,14 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 from saywhy.datasets.json_records import some
 from saywhy.errors import InputError
 from saywhy.metrics.registry import dataset_metric
 from saywhy.tasks.vqa.answers import normalize_answer, without_signs
 from saywhy.tasks.vqa.vqa_dataset import VQAAnnotation
+from saywhy.validation import validate
 
 Edition = Literal["official", "until-2018", "always"]
 """Which answers are normalised before the comparison (the official evaluation has changed):
@@ -65,8 +66,7 @@ def matches(answer: str, answers: Sequence[str], edition: Edition = "official") 
     >>> [matches("Yes.", ["yes"] * 10, edition) for edition in ("official", "until-2018", "always")]
     [0, 10, 10]
     """
-    if edition not in get_args(Edition):
-        raise InputError(f"edition must be one of {', '.join(get_args(Edition))}, got {edition!r}.")
+    validate("edition", edition, Edition)
     if edition == "until-2018":
         differ = len(set(answers)) > 1
         return [without_signs(other) if differ else other for other in answers].count(normalize_answer(answer))

@@ -10,12 +10,14 @@ from saywhy.explanation import Explanation, Metadata
 from saywhy.methods import find_method
 from saywhy.models import Model
 from saywhy.targets import Certainty, Class, Top
+from saywhy.validation import PositiveInt, validated
 
 NO_EXPLAINER = "these maps have different targets. Check them one by one: explain(…, targets.Certainty())."
 
 
+@validated()
 def certainty_maps(
-    model: Model, inputs: Any, answer: int | str | None = None, num_samples: int = 100, **settings: Any
+    model: Model, inputs: Any, answer: int | str | None = None, num_samples: PositiveInt = 100, **settings: Any
 ) -> Explanation:
     """Compute the four saliency maps of U-CAM (Patro et al., 2019) of one answer, by name.
 
@@ -46,8 +48,6 @@ def certainty_maps(
         TargetError: the network has no variance head.
         InputError: ``answer`` is not a single one, or a target or a method is given.
     """
-    if answer is not None and (isinstance(answer, bool) or not isinstance(answer, int | str)):
-        raise InputError(f"answer must be one answer by index or name, got {type(answer).__name__}.")
     if given := {"target", "method"} & settings.keys():
         raise InputError(f"certainty_maps has its own {' and '.join(sorted(given))}. Use saywhy.explain for others.")
     losses = [Certainty(answer, with_classification_loss=both, num_samples=num_samples) for both in (False, True)]

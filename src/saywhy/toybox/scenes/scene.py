@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from PIL import Image, ImageFilter
 
-from saywhy.errors import InputError
 from saywhy.toybox.scenes.backgrounds import background, light
 from saywhy.toybox.scenes.kinds import KINDS
 from saywhy.toybox.scenes.layout import layout
@@ -13,6 +12,7 @@ from saywhy.toybox.scenes.seeded_random import SeededRandom
 from saywhy.toybox.scenes.splits import check, contents
 from saywhy.toybox.scenes.stamp import Pose, stamp
 from saywhy.toybox.scenes.texture import window
+from saywhy.validation import whole_number
 
 LEAST_VISIBLE = 0.45  # of an object's own area; a scene with a more hidden object is sampled again
 LEAST_AREA = 0.006  # of the picture: 98 pixels of 128 x 128
@@ -80,8 +80,7 @@ def scene(split: str, index: int, size: int = 128) -> Scene:
     ((128, 128, 3), ...)
     """
     check(split, index)
-    if size < SMALLEST:
-        raise InputError(f"a scene needs a side of at least {SMALLEST} pixels, got size={size}. The default is 128.")
+    size = whole_number("size", size, SMALLEST)
     attempt = 0
     while True:
         drawn = _attempt(split, int(index), size, SeededRandom("toybox", split, int(index), attempt))

@@ -4,6 +4,7 @@ from saywhy.errors import InputError, nearest
 from saywhy.toybox.scenes.backgrounds import BACKGROUNDS
 from saywhy.toybox.scenes.kinds import CATALOGUE, KINDS, UNSEEN_KINDS
 from saywhy.toybox.scenes.seeded_random import SeededRandom
+from saywhy.validation import whole_number
 
 SPLITS: dict[str, str] = {
     "train": "any kinds, anywhere",
@@ -35,8 +36,7 @@ def check(split: str, index: int) -> None:
         close = nearest(str(split), SPLITS, count=1)
         hint = f"Did you mean {close[0]!r}? " if close else ""
         raise InputError(f"Toybox has no split {split!r}. {hint}Choose one of: {', '.join(SPLITS)}.")
-    if isinstance(index, bool) or not hasattr(index, "__index__") or index < 0:
-        raise InputError(f"a scene's index must be a whole number from 0, got {index!r}. Give 0, 1, 2, ...")
+    whole_number("a scene's index", index)
 
 
 def contents(split: str, rng: SeededRandom) -> tuple[str, list[str]]:
