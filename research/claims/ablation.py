@@ -25,7 +25,7 @@ from research.claims.study import Item, Study, coarse_on_image, named_study, on_
 from saywhy.engine.rules import Rule, apply_rule
 from saywhy.methods import gradcam
 from saywhy.metrics.boxes import box_masks, found_boxes, localization_errors
-from saywhy.metrics.human_attention import rank_correlation
+from saywhy.metrics.correlation import rank_correlation
 from saywhy.metrics.localization import ImageMaps, energy_pointing
 from saywhy.shapes import MapStack
 from saywhy.targets import Top

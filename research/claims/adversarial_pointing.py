@@ -20,7 +20,8 @@ from research.claims.cases import REAL, Case, answer, photograph
 from research.claims.maps import Measurements, positive_map, verdict_row
 from research.claims.measure import Estimate, Measured, estimate, table
 from research.claims.verdict_rows import comparison_row
-from saywhy.metrics.human_attention import on_grid, rank_correlation
+from saywhy.metrics.correlation import rank_correlation
+from saywhy.metrics.human_attention import on_grid
 from saywhy.metrics.localization import energy_pointing
 from saywhy.metrics.pointing import pointing_game
 

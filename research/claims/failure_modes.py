@@ -17,7 +17,8 @@ from research.claims.cases import REAL, Case, answer, is_correct, photographs, s
 from research.claims.maps import Measurements, positive_map, verdict_row
 from research.claims.measure import UNDECIDED, estimate, table
 from research.claims.verdict_rows import comparison_row
-from saywhy.metrics.human_attention import on_grid, rank_correlation
+from saywhy.metrics.correlation import rank_correlation
+from saywhy.metrics.human_attention import on_grid
 from saywhy.view.sheet import sheet
 
 METHODS = ("gradcam", "guided-gradcam")

@@ -25,7 +25,8 @@ from research.claims.measure import estimate, table
 from research.claims.section import at_most, run, scaled, zeros_allowed
 from research.claims.study import ENDS, Study, named_study, supported_methods, toybox_study
 from saywhy.metrics.class_agnostic import BASELINE_NAMES, CLASS_AGNOSTIC_BASELINES
-from saywhy.metrics.human_attention import on_grid, rank_correlation
+from saywhy.metrics.correlation import rank_correlation
+from saywhy.metrics.human_attention import on_grid
 from saywhy.targets import Top
 
 METHODS = ("guided-backprop", "cam", "contrastive-excitation-backprop", "gradcam", "guided-gradcam")

@@ -21,8 +21,8 @@ from research.claims.verdict_rows import comparison_row
 from saywhy.engine.runner import ModelRunner
 from saywhy.metrics.boxes import box_iou
 from saywhy.metrics.class_agnostic import centre_prior_baseline, random_baseline
+from saywhy.metrics.correlation import rank_correlation
 from saywhy.metrics.faithfulness import average_drop, increase_in_confidence
-from saywhy.metrics.human_attention import rank_correlation
 from saywhy.metrics.localization import energy_pointing
 from saywhy.metrics.pointing import pointing_game
 from saywhy.metrics.removal import deletion, insertion

@@ -14,7 +14,7 @@ from research.claims.maps import Measurements, verdict_row
 from research.claims.measure import Estimate, Measured, estimate, table
 from research.claims.saturation_measures import LOGIT, PROBABILITY, STEPS, Tempered
 from research.claims.verdict_rows import comparison_row
-from saywhy.metrics.human_attention import rank_correlation
+from saywhy.metrics.correlation import rank_correlation
 from saywhy.targets import Class
 
 COUNTS = (10, 25, 50, 100)

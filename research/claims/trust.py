@@ -13,7 +13,6 @@ import ast
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from importlib.metadata import version
@@ -27,18 +26,15 @@ import numpy as np
 import torch
 import typer
 from rich.progress import Progress
-from torch import Tensor
 
 import saywhy
 from research.claims.language_networks import FOLDER
 from research.claims.measure import FEWEST, Estimate, Measured, estimate, table
 from research.claims.section import at_most, run, zeros_allowed
+from research.claims.trust_controls import CONTROLS, MIXTURES, OUTLINE, controls
 from saywhy.checks import CHECKS, CheckLimits, CheckResult, Measurement, Verdict, verdicts
-from saywhy.engine.runner import ModelRunner
-from saywhy.methods import METHODS, Method, register
 from saywhy.metrics import measure
-from saywhy.metrics.class_agnostic import centre_prior_baseline, edge_detector_baseline
-from saywhy.statistics import wilson
+from saywhy.statistics import bootstrap, wilson
 from saywhy.toybox import Scene, scene
 
 SCENES = 40
@@ -59,12 +55,11 @@ SHALLOW = "stem"
 """A layer at which Grad-CAM is known to be poor: the first one."""
 
 MAPS = (*METHODS_TESTED, f"gradcam at {SHALLOW}")
-CONTROLS = ("control-edges", "control-centre", "control-outline")
+METHODS_UNTRAINED = ("gradcam", "layercam", "rsi-gradcam", "saliency")
 
 EVERYBODY = (
-    *(("trained", name) for name in (*MAPS, *CONTROLS)),
-    ("untrained", "gradcam"),
-    ("untrained", "control-outline"),
+    *(("trained", name) for name in (*MAPS, *CONTROLS, *MIXTURES)),
+    *(("untrained", name) for name in (*METHODS_UNTRAINED, "control-outline")),
 )
 """The tested maps of every scene: network and method."""
 
@@ -76,6 +71,7 @@ NEAR = 8
 
 AROUND = {
     "faithfulness": (0.0, 0.5, 0.8, 0.9, 0.95, 0.99),
+    "effect_size": (0.0, 0.01, 0.03, 0.1, 0.3, 1.0),
     "parameter_randomization": (0.3, 0.5, 0.7, 0.9, 1.0),
     "class_sensitivity": (0.5, 0.7, 0.8, 0.9, 0.95, 1.0),
     "stability": (0.0, 0.6, 0.7, 0.8, 0.9),
@@ -124,43 +120,6 @@ class SceneResult:
     scene: int
     seconds: float
     rows: list[Row]
-
-
-class Outline:
-    """A control method that returns the object's outline and ignores the network."""
-
-    mask: np.ndarray | None = None
-
-    def __call__(self, runner: ModelRunner) -> Tensor:
-        assert self.mask is not None
-        return torch.from_numpy(self.mask).float().expand(runner.size, 1, -1, -1).clone()
-
-
-OUTLINE = Outline()
-
-
-def _control(make: Callable[[Tensor, Tensor], Tensor]) -> Callable[[ModelRunner], Tensor]:
-    def function(runner: ModelRunner) -> Tensor:
-        return make(torch.zeros(runner.size, 1, *runner.image.shape[2:]), runner.image).float()
-
-    return function
-
-
-@contextmanager
-def controls() -> Iterator[None]:
-    """Register, within the block, control methods that use the image or the ground truth, but not the network."""
-    made: dict[str, Callable[[ModelRunner], Tensor]] = {
-        "control-edges": _control(edge_detector_baseline),
-        "control-centre": _control(centre_prior_baseline),
-        "control-outline": OUTLINE,
-    }
-    for name, function in made.items():
-        register(Method(name, function, name, "none", "", passes="several", at="input", grid="input"))
-    try:
-        yield
-    finally:
-        for name in made:
-            del METHODS[name]
 
 
 def untrained() -> saywhy.Model:
@@ -335,20 +294,21 @@ def halves(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
 
 @dataclass(frozen=True)
 class RowGroups:
-    """The rows by group: methods, controls, and Grad-CAM of the untrained network."""
+    """The rows by group: methods, fixed maps, their mixtures with a gradient, and methods on an untrained network."""
 
     maps: list[Row]
     controls: list[Row]
+    mixtures: list[Row]
     untrained: list[Row]
 
     def rule(self, passed: Callable[[Row], bool]) -> list[object]:
-        """Return the share that passes, right among the passed, wrong among the failed, and controls that pass."""
+        """Return the share that passes, right among the passed, wrong among the failed, and who else passes."""
         yes, no = [[row for row in self.maps if passed(row) is which] for which in (True, False)]
         return [
             share(self.maps, lambda row: float(passed(row))),
             share(yes, lambda row: row.right),
             share(no, lambda row: 1 - row.right),
-            share(self.controls, lambda row: float(passed(row))),
+            *(share(rows, lambda row: float(passed(row))) for rows in (self.controls, self.mixtures, self.untrained)),
         ]
 
     def limit(self, name: str) -> str:
@@ -363,22 +323,54 @@ class RowGroups:
 
     def test(self, name: str) -> list[object]:
         """Return the row of a check: how often it applies, and who passes it."""
-        groups = (self.maps, *halves(self.maps), self.controls, self.untrained)
+        groups = (self.maps, *halves(self.maps), self.controls, self.mixtures, self.untrained)
         return [
             name,
             f"{len(applicable(self.maps, name))} of {len(self.maps)}",
             *(passes(group, name) for group in groups),
         ]
 
+    def within_methods(self) -> str:
+        """Return how much more often passed maps are right than failed maps of the same method.
+
+        The mean over methods with passed and with failed maps, of which a method like deconvnet, nearly always wrong,
+        is one. The interval is a bootstrap over scenes, in which a method that loses one of its groups is left out.
+        """
+        names = list(dict.fromkeys(row.method for row in self.maps))
+        scenes = {scene: place for place, scene in enumerate(dict.fromkeys(row.scene for row in self.maps))}
+        counts = np.zeros((len(scenes), len(names), 2, 2))  # failed or passed; right maps, all maps
+        for row in self.maps:
+            cell = counts[scenes[row.scene], names.index(row.method), int(row.verdict().passed)]
+            cell += (row.right, 1.0)
+
+        def difference(resampled: np.ndarray) -> np.ndarray:
+            sums = resampled.sum(-4)
+            with np.errstate(invalid="ignore"):
+                rates = sums[..., 0] / sums[..., 1]
+            return np.nan_to_num(np.nanmean(rates[..., 1] - rates[..., 0], -1))
+
+        both = int((counts.sum(0)[..., 1].min(-1) > 0).sum())
+        if not both:
+            return "Within methods passed and failed maps cannot be compared: no method has both."
+        low, high = bootstrap(counts, difference)
+        return (
+            f"Within methods (the mean over the {both} that have passed and failed maps, interval over scenes) the "
+            f"share of right maps differs between the passed and the failed by {float(difference(counts)):+.0%} "
+            f"({low:+.0%} to {high:+.0%})."
+        )
+
     def untrained_summary(self) -> str:
         """Return how many maps of the untrained network pass all checks."""
         passed = [row for row in self.untrained if row.verdict().passed]
         right = f"; of these {share(passed, lambda row: row.right)} are right" if passed else ""
-        whose = "Grad-CAM maps of an untrained network"
+        whose = "maps of an untrained network"
         return f"Of {len(self.untrained)} {whose}, {len(passed) or 'none'} pass all checks{right}."
 
 
-HEADS = ("share that passes", "right among passed", "wrong among failed", "controls that pass")
+HEADS = (
+    *("share that passes", "right among passed", "wrong among failed"),
+    *("fixed maps that pass", "mixtures that pass", "untrained network"),
+)
 
 
 def page(done: Sequence[SceneResult], split: str) -> str:
@@ -387,6 +379,7 @@ def page(done: Sequence[SceneResult], split: str) -> str:
     found = RowGroups(
         [row for row in every if row.network == "trained" and row.method in MAPS],
         [row for row in every if row.method in CONTROLS],
+        [row for row in every if row.method in MIXTURES],
         [row for row in every if row.network == "untrained" and row.method not in CONTROLS],
     )
     names = list(CHECKS)
@@ -395,13 +388,15 @@ def page(done: Sequence[SceneResult], split: str) -> str:
         own = [row for row in every if row.method == who and row.network == network]
         label = who if network == "trained" else f"{who}, untrained network"
         passed = share(own, lambda row: float(row.verdict().passed))
-        by_method.append([label, share(own, lambda row: row.right), passed, *(passes(own, name) for name in names)])
+        right = [share(half, lambda row: row.right) for half in (own, [row for row in own if row.verdict().passed])]
+        by_method.append([label, *right, passed, *(passes(own, name) for name in names)])
     without = [[n, *found.rule(lambda row, n=n: row.verdict(without=n).passed)] for n in names]  # type: ignore[misc]
     groups = (
         "passed by maps",
         "… that are right",
         "… that are wrong",
-        "by controls",
+        "by fixed maps",
+        "by mixtures",
         "by maps of an untrained network",
     )
     text = HEAD.format(
@@ -414,12 +409,13 @@ def page(done: Sequence[SceneResult], split: str) -> str:
         near=NEAR,
         right=share(found.maps, lambda row: row.right),
         rule=table(["", *HEADS], [["the rule", *found.rule(lambda row: row.verdict().passed)]]),
+        within=found.within_methods(),
         untrained=found.untrained_summary(),
         network=discrimination("parameter randomization", found.maps, found.controls),
         around="\n\n".join(found.limit(name) for name in AROUND),
         tests=table(["check", "applies to", *groups], [found.test(name) for name in names]),
         without=table(["without the check", *HEADS], without),
-        methods_table=table(["map", "right", "passes all checks", *names], by_method),
+        methods_table=table(["map", "right", "right among passed", "passes all checks", *names], by_method),
     )
     return "\n\n".join(
         part if part[0] in "#|" else fill(part, 120, break_long_words=False, break_on_hyphens=False)
@@ -437,7 +433,7 @@ and where all scenes agree. The limits of the rule: {limits}.
 
 {rule}
 
-{untrained} {network}
+{within} {untrained} {network}
 
 ## The limits
 
@@ -458,9 +454,10 @@ The rule without each check:
 
 ## Method by method
 
-The share of maps that pass each check, where it applies. The controls do not use the network: an edge detector (uses
-the image only), a centre prior (uses nothing), and the object's outline (uses the ground truth). None of them should
-pass, even where it is right.
+The share of maps that pass each check, where it applies. The fixed maps ("control") do not use the network: an edge
+detector (uses the image only), a centre prior (uses nothing), and the object's outline (uses the ground truth). The
+mixtures add a share of input times gradient, or its one maximum, to a fixed map. None of these should pass, even where
+it is right.
 
 {methods_table}"""
 

@@ -19,7 +19,8 @@ from saywhy.errors import SaywhyWarning
 from saywhy.io.atomic import atomic_write
 from saywhy.metrics.agreement import earth_movers_distance
 from saywhy.metrics.calibration import calibration_error
-from saywhy.metrics.human_attention import centre_prior, on_grid, rank_correlation
+from saywhy.metrics.correlation import rank_correlation
+from saywhy.metrics.human_attention import centre_prior, on_grid
 from saywhy.tasks.vocabulary import Vocabulary
 from saywhy.toybox import scene
 from saywhy.toybox.language import human_attention, questions

@@ -22,7 +22,8 @@ from research.claims.maps import (
     verdict_row,
 )
 from research.claims.measure import estimate, table
-from saywhy.metrics.human_attention import on_grid, random_maps, rank_correlation
+from saywhy.metrics.correlation import rank_correlation
+from saywhy.metrics.human_attention import on_grid, random_maps
 from saywhy.targets import Class, Top
 from saywhy.toybox import COLOURS, Scene, scene
 from saywhy.toybox.language import SceneQuestion, human_attention, questions

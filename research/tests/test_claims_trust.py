@@ -23,6 +23,7 @@ from research.claims.trust import (
     share,
     stored,
 )
+from research.claims.trust_controls import MIXTURES
 from saywhy.checks import CheckLimits
 from saywhy.checks.check import check
 from saywhy.statistics import wilson
@@ -33,6 +34,7 @@ pytestmark = pytest.mark.nightly
 GOOD: dict[str, float | None] = {
     "diagnostics": 0.0,
     "faithfulness": 0.97,
+    "effect size": 5.0,
     "parameter randomization": 0.3,
     "class sensitivity": 0.2,
     "stability": 0.9,
@@ -48,13 +50,15 @@ def row(number: int = 0, method: str = "gradcam", network: str = "trained", righ
 def whole(number: int, seconds: float = 60.0, **control) -> SceneResult:
     """Return all rows of a scene; controls do not change when the weights are randomized."""
     control = control or {"parameter_randomization": 1.0}
-    return SceneResult(number, seconds, [row(number, m, n, **(control if m in CONTROLS else {})) for n, m in EVERYBODY])
+    return SceneResult(
+        number, seconds, [row(number, m, n, **(control if m in (*CONTROLS, *MIXTURES) else {})) for n, m in EVERYBODY]
+    )
 
 
 @pytest.mark.parametrize("method", ["gradcam", "rsi-gradcam"])
 def test_verdicts_from_stored_values_are_those_of_the_check(method):
     explanation = saywhy.explain("toybox:classifier", scene("val", 1).image, method=method)
-    for limits in (CheckLimits(), CheckLimits(1.1, -1, -1.1, 1.1, -1)):
+    for limits in (CheckLimits(), CheckLimits(1.1, 1e9, -1, -1.1, 1.1, -1)):
         said = check(explanation, limits=limits).verdicts[0][0]
         found = Row("trained", method, 1, 1.0, said.values)
         assert found.verdict(limits).passed == said.passed
@@ -229,11 +233,22 @@ def test_the_untrained_network_is_the_same_in_every_run():
 
 def test_the_page_reports_maps_of_an_untrained_network():
     done = [whole(number) for number in range(20)]
-    said = "Of 20 Grad-CAM maps of an untrained network, {} pass all checks{}."
-    assert said.format("20", "; of these 100% (84% to 100%) are right") in flat(page(done, "val"))
+    said = "Of 80 maps of an untrained network, {} pass all checks{}."
+    assert said.format("80", "; of these 100% (84% to 100%) are right") in flat(page(done, "val"))
     for one in done:
         one.rows[:] = [row(one.scene, r.method, r.network, stability=0.1) for r in one.rows]
     assert said.format("none", "") in flat(page(done, "val"))
+
+
+def test_within_methods_a_method_that_is_always_wrong_does_not_count():
+    half = [row(n, m, right=float(n % 2), stability=0.9 if n % 2 else 0.1) for n in range(20) for m in ("a", "b")]
+    wrong = [row(n, "deconvnet", right=0.0, stability=0.1) for n in range(20)]
+    of_all = trust.RowGroups([*half, *wrong], [], [], [])
+    assert "the mean over the 2 that have" in of_all.within_methods()
+    assert "by +100% (+100% to +100%)" in of_all.within_methods()
+    random = [row(n, "a", right=float(n % 2), stability=0.9 if n % 4 < 2 else 0.1) for n in range(40)]
+    assert "by +0% (" in trust.RowGroups(random, [], [], []).within_methods()
+    assert "no method has both" in trust.RowGroups(wrong, [], [], []).within_methods()
 
 
 def test_discrimination_reports_what_a_check_separates():

@@ -63,7 +63,7 @@ def explain(
         layer: None finds the deepest layer that is proved to be a map of the image and has a gradient; a dotted name
             (``"layer4#0"`` for the first call of a layer that runs several times), a module, or a list.
         score: what a class's score is: ``"logit"`` (before the softmax, as the Grad-CAM paper says),
-            ``"probability"`` or ``"log-probability"``; None is the one of each method's paper.
+            ``"probability"``, ``"log-probability"`` or ``"log-odds"``; None is the one of each method's paper.
         fuse: ``"mean"``, ``"max"``, ``"product"`` or ``"refine"`` makes one map of several layers.
         layout: how to read the layer's output as maps, where the layout cannot be proved.
         output: where the class scores are in what the model returns (``"logits"``, ``0``, ``"aux.logits"``).

@@ -13,7 +13,7 @@ from saywhy.engine import tree
 from saywhy.errors import TargetError, nearest
 from saywhy.validation import validate
 
-ScoreKind = Literal["logit", "probability", "log-probability"]
+ScoreKind = Literal["logit", "probability", "log-probability", "log-odds"]
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,9 @@ class ModelOutput:
         one_of_many = not self.multilabel and self.logits.shape[1] > 1
         if kind == "probability":
             return self.logits.softmax(1) if one_of_many else self.logits.sigmoid()
-        return self.logits.log_softmax(1) if one_of_many else torch.nn.functional.logsigmoid(self.logits)
+        if kind == "log-probability":
+            return self.logits.log_softmax(1) if one_of_many else torch.nn.functional.logsigmoid(self.logits)
+        return log_odds(self.logits) if one_of_many else self.logits
 
     def label(self, index: int) -> str:
         """The name of a class; "class 7" where the model has no names."""
@@ -98,6 +100,23 @@ class ModelOutput:
                 "the labels belong to another model."
             )
         return index
+
+
+def log_odds(logits: Tensor) -> Tensor:
+    r"""The log-odds of every class of a softmax, :math:`\log p - \log (1 - p)`, in nats, [batch, class].
+
+    A probability that rounds to 1 keeps its log-odds: the sum over the other classes is formed without that class.
+
+    >>> log_odds(torch.tensor([[40.0, 0.0, 0.0]]))[0, 0]  # 40 - log 2; the probability is 1 in float32
+    tensor(39.3069)
+    """
+    likeliest = logits.argmax(1, keepdim=True)
+    others = logits.scatter(1, likeliest, -torch.inf).logsumexp(1, keepdim=True)
+    log_p = logits.log_softmax(1)
+    # The likeliest class has no part in this form: its probability may be 1.
+    rest = log_p.scatter(1, likeliest, -1.0)
+    odds = rest - torch.log1p(-rest.exp())
+    return odds.scatter(1, likeliest, logits.gather(1, likeliest) - others)
 
 
 def _positions(name: str, labels: Sequence[str]) -> list[int]:

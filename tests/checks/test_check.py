@@ -59,7 +59,7 @@ def test_gradcam_of_trained_network_passes_all_checks(found):
     (verdict,) = found["gradcam"].verdicts[0]
     assert verdict.passed
     assert found["gradcam"].passed.tolist() == [[True]]
-    assert str(verdict).startswith("passed all checks (5 of 5): diagnostics: ")
+    assert str(verdict).startswith("passed all checks (6 of 6): diagnostics: ")
     assert {test.name: test.passed for test in verdict.results}[
         "completeness"
     ] is None  # Grad-CAM claims nothing of the kind
@@ -70,9 +70,64 @@ def test_class_agnostic_map_fails_class_sensitivity(found):
     failed = [one.name for one in verdict.results if one.passed is False]
     assert "class sensitivity" in failed
     assert str(verdict).startswith(
-        "failed 1 of 5 checks: class sensitivity: rank correlation with the runner-up class 1.00 (limit 0.90)"
+        "failed 1 of 6 checks: class sensitivity: correlation with the runner-up class 1.00 (limit 0.90)"
     )
     assert "the same map" in str(verdict)
+
+
+@pytest.mark.parametrize("share", [0.001, 0.01, 0.1])
+@pytest.mark.parametrize("fixed", ["outline", "edges", "centre"])
+def test_fixed_map_with_a_share_of_gradient_fails_class_sensitivity(controls, drawn, fixed, share):
+    """Where the fixed map is zero, the ranks are those of the gradient: a rank correlation sees another map."""
+    kind = drawn.objects[0].kind
+    mask = torch.from_numpy(np.logical_or.reduce([obj.mask for obj in drawn.objects if obj.kind == kind]))
+
+    def cheat(runner: ModelRunner) -> Tensor:
+        image = runner.image.clone().requires_grad_()
+        with torch.enable_grad():
+            score = runner.score(runner.model(image), torch.arange(runner.size))[:, 0].sum()
+            (gradient,) = torch.autograd.grad(score, image)
+        evidence = (image * gradient).sum(1, keepdim=True).abs()
+        base = mask[None, None].float() if fixed == "outline" else CONTROLS[f"control-{fixed}"](blank(runner), image)
+        return (base / base.max() + share * evidence / evidence.max()).detach().float()
+
+    controls("control-cheat", cheat)
+    explanation = saywhy.explain("toybox:classifier", drawn.image, kind, "control-cheat")
+    results = {one.name: one for one in verdicts(explanation)[0][0].results}
+    assert results["class sensitivity"].passed is False
+    assert results["parameter randomization"].passed is False
+
+
+def test_map_of_untrained_network_fails_effect_size(drawn):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = saywhy.load("toybox:classifier", "random")
+    (verdict,) = verdicts(saywhy.explain(model, drawn.image))[0]
+    results = {one.name: one for one in verdict.results}
+    assert results["effect size"].passed is False
+    assert abs(results["effect size"].value) < 0.02
+    assert not verdict.passed
+
+
+def test_effect_size_is_the_change_of_the_log_odds_by_hand():
+    class Sum(nn.Module):
+        def forward(self, image: Tensor) -> Tensor:
+            return torch.stack([image.sum((1, 2, 3)), -image.sum((1, 2, 3)), torch.zeros(len(image))], 1)
+
+    image = torch.zeros(1, 1, 7, 7)
+    image.view(-1)[14:24] = 0.5  # ten of 49 pixels, a fifth, hold all evidence; the mean colour is 5 / 49
+    explanation = saywhy.explain(Sum(), image, 0, "input-times-gradient")
+    (verdict,) = verdicts(explanation)[0]
+    before, after = 5.0, 50 / 49  # the sum of the pixels, and with the mean in place of the ten
+    wanted = [z - math.log(math.exp(-z) + 1) for z in (before, after)]
+    found = {one.name: one.value for one in verdict.results}["effect size"]
+    assert found == pytest.approx(wanted[0] - wanted[1], abs=1e-5)
+
+
+@pytest.mark.parametrize("wrong", ["0.9", math.nan, None, True])
+def test_limits_that_are_no_numbers_raise(wrong):
+    with pytest.raises(InputError, match=r"stability must be a number, got"):
+        CheckLimits(stability=wrong)
 
 
 def test_path_method_is_checked_for_completeness(found):
@@ -177,7 +232,7 @@ def test_signals_and_volumes_can_be_checked():
         nn.Conv1d(2, 6, 5, padding=2), nn.ReLU(), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(6, 4)
     )
     done = check(saywhy.explain(network, torch.randn(1, 2, 64)))
-    assert len(done.verdicts[0][0].results) == 6
+    assert len(done.verdicts[0][0].results) == len(CHECKS)
     assert done.agreement == {}
 
 
@@ -237,9 +292,11 @@ class TestCheckTable:
             ),
             ("faithfulness", 0.97, "faithfulness correlation above 97% of its null distribution (limit 95%), passed"),
             ("faithfulness", 0.9482, "94.8% of its null distribution (limit 95.0%), failed (the score does not fall"),
+            ("effect size", 7.4, "change of the log-odds without the marked fifth 7.40 nats (limit 0.10), passed"),
+            ("effect size", 0.002, "nats (limit 0.10), failed (hiding what the map marks hardly changes"),
             ("parameter randomization", 0.3, "similarity after randomization 0.30 (limit 0.90), passed"),
             ("parameter randomization", None, "not applicable (no map is left after randomization"),
-            ("class sensitivity", 0.78, "rank correlation with the runner-up class 0.78 (limit 0.90), passed"),
+            ("class sensitivity", 0.78, "correlation with the runner-up class 0.78 (limit 0.90), passed"),
             (
                 "class sensitivity",
                 1.0,
@@ -268,7 +325,7 @@ class TestCheckTable:
     def test_verdict_of_stored_values_equals_the_original(self, found):
         for done in found.values():
             (verdict,) = done.verdicts[0]
-            for limits in (CheckLimits(), CheckLimits(1.1, -1.1, -1.1, 1.1, -1)):
+            for limits in (CheckLimits(), CheckLimits(1.1, 1e9, -1.1, -1.1, 1.1, -1)):
                 again = Verdict.of(verdict.values, limits)
                 (wanted,) = verdicts(done.explanation, method=done.method, limits=limits)[0]
                 assert [(r.name, r.passed) for r in again.results] == [(r.name, r.passed) for r in wanted.results]
@@ -298,7 +355,7 @@ def test_stricter_limits_fail_the_check(drawn):
 
 def test_html_page_is_complete_and_has_no_script(tmp_path, found):
     page = found["eigencam"].save(tmp_path / "check.html").read_text(encoding="utf-8")
-    assert "failed 1 of 5 checks" in page
+    assert "failed 1 of 6 checks" in page
     assert "default-src &#39;none&#39;" not in page
     assert "default-src 'none'" in page
     assert "<script" not in page
@@ -414,6 +471,7 @@ def test_default_limits_equal_the_documented_ones():
     limits = {field.name: getattr(CheckLimits(), field.name) for field in fields(CheckLimits)}
     assert limits == {
         "faithfulness": 0.95,
+        "effect_size": 0.1,
         "parameter_randomization": 0.9,
         "class_sensitivity": 0.9,
         "stability": 0.8,

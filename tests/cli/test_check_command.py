@@ -10,7 +10,10 @@ import pytest
 Run = Callable[..., Any]
 A = "photos/a.png"
 MINE = ("-m", "mine.py:network", "--with", "relu=false")
-NAMES = ["diagnostics", "faithfulness", "parameter randomization", "class sensitivity", "stability", "completeness"]
+NAMES = [
+    *("diagnostics", "faithfulness", "effect size", "parameter randomization"),
+    *("class sensitivity", "stability", "completeness"),
+]
 
 
 def refuse(text: str) -> None:
@@ -22,7 +25,7 @@ def test_check_prints_verdict_and_writes_a_page(run: Run, here: Path) -> None:
     assert ran.code == 0, ran.err
     for name in NAMES:
         assert name in ran.out
-    assert "passed all checks" in ran.out or " of 5 checks" in ran.out
+    assert "passed all checks" in ran.out or " of 6 checks" in ran.out
     assert ran.err.split() == ["wrote", "check.html"]
     page = (here / "check.html").read_text(encoding="utf-8")
     assert "Can this map be trusted?" in page

@@ -18,7 +18,8 @@ from oracles import robustness as oracle
 from oracles.networks import TinyNetwork
 from saywhy.errors import InputError, SaywhyError
 from saywhy.metrics.agreement import agreement_among_methods, earth_movers_distance, ssim
-from saywhy.metrics.human_attention import on_grid, rank_correlation
+from saywhy.metrics.correlation import rank_correlation
+from saywhy.metrics.human_attention import on_grid
 
 seeds = st.integers(0, 2**31 - 1)
 

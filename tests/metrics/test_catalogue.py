@@ -264,8 +264,9 @@ def test_average_drop_of_a_raw_score_can_exceed_one():
 
 HELPERS = {
     "boxes": {"found_boxes", "box_masks"},
-    "faithfulness": {"probe", "correlated"},
-    "human_attention": {"ranks", "on_grid", "random_maps", "centre_prior"},
+    "correlation": {"ranks", "scaled"},
+    "faithfulness": {"probe"},
+    "human_attention": {"on_grid", "random_maps", "centre_prior"},
     "imputation": {"imputed"},
     "localization": {"positive_part", "fraction_of_maximum", "checked_masks", "checked_share"},
     "measure": {"measure", "hit_rate_interval"},
@@ -280,7 +281,7 @@ HELPERS = {
     "pointing": {"best_rejection_threshold", "cell_masks", "mosaic"},
     "registry": {"metric", "dataset_metric", "find_metric", "register", "all_metrics", "all_dataset_metrics"},
     "removal": {"ranked", "at_pixels", "fitting"},
-    "sanity": {"similarity_after_randomization", "randomized_maps"},
+    "sanity": {"similarity_after_randomization", "map_correlation", "randomized_maps"},
 }
 """Functions that measure nothing by themselves, or one answer of what a listed function measures all of."""
 

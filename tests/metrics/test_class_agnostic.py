@@ -20,7 +20,8 @@ from saywhy.metrics.class_agnostic import (
     sample_seed,
     shifted_baseline,
 )
-from saywhy.metrics.human_attention import centre_prior, ranks
+from saywhy.metrics.correlation import ranks
+from saywhy.metrics.human_attention import centre_prior
 
 seeds = st.integers(0, 2**31 - 1)
 SHAPES = [((5,), (20,)), ((4, 6), (16, 24)), ((1, 1), (8, 8)), ((2, 3, 4), (4, 9, 8)), ((6, 5), (6, 5))]

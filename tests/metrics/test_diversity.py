@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from saywhy.errors import InputError
+from saywhy.metrics.correlation import rank_correlation
 from saywhy.metrics.diversity import bleu, distinct, map_distance, oracle, repeated, similarity
-from saywhy.metrics.human_attention import on_grid, rank_correlation
+from saywhy.metrics.human_attention import on_grid
 
 few = settings(max_examples=40, deadline=None)
 texts = st.lists(st.sampled_from(["a", "b", "c", "d"]), min_size=1, max_size=6).map(" ".join)

@@ -1,5 +1,6 @@
 """Targets in every form in which they can be given, and the errors of invalid ones."""
 
+import math
 import operator
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 import saywhy
 from oracles.networks import TinyNetwork
 from saywhy.errors import GradientError, TargetError
-from saywhy.output import ModelOutput, parse_output
+from saywhy.output import ModelOutput, log_odds, parse_output
 from saywhy.targets import (
     Class,
     Function,
@@ -327,18 +328,36 @@ class TestScores:
         assert_scores(Class(1, "log-probability"), [[-400.0]], logits=far)
         assert_scores(Class(1, "log-probability"), [[-200.0]], logits=far, multilabel=True)
 
+    def test_log_odds_of_softmax_equal_the_definition(self):
+        p = LOGITS.double().softmax(1)
+        assert_scores(Class(1, "log-odds"), (p / (1 - p)).log()[:, 1:2].to(LOGITS.dtype))
+        assert_scores(Class(1, "log-odds"), LOGITS[:, 1:2], multilabel=True)
+
+    def test_log_odds_of_a_probability_that_rounds_to_one(self):
+        far = torch.tensor([[0.0, 200.0, 0.0]], requires_grad=True)
+        assert_scores(Class(1, "log-odds"), [[200.0 - math.log(2)]], logits=far)
+        (gradient,) = torch.autograd.grad(log_odds(far)[0, 1], far)
+        torch.testing.assert_close(gradient, torch.tensor([[-0.5, 1.0, -0.5]]))
+
     def test_unknown_score_raises(self):
-        with pytest.raises(TargetError, match="score must be logit, probability or log-probability, got 'odds'"):
+        with pytest.raises(
+            TargetError, match="score must be logit, probability, log-probability or log-odds, got 'odds'"
+        ):
             Class(1, "odds").evaluate(output())
 
-    @pytest.mark.parametrize("score", ["logit", "probability", "log-probability"])
+    @pytest.mark.parametrize("score", ["logit", "probability", "log-probability", "log-odds"])
     def test_score_scales_the_maps_by_its_derivative(self, tiny, images, score):
         """The gradient of the probability is that of the logit times p (1 - p), for a yes or no."""
         model, batch = saywhy.load(tiny(), multilabel=True), images()
         logit = explain(model, batch, 1, layer="features", relu=False)
         found = explain(model, batch, 1, layer="features", relu=False, score=score)
         p = logit.scores.sigmoid()
-        slope = {"logit": torch.ones_like(p), "probability": p * (1 - p), "log-probability": 1 - p}[score]
+        slope = {
+            "logit": torch.ones_like(p),
+            "probability": p * (1 - p),
+            "log-probability": 1 - p,
+            "log-odds": torch.ones_like(p),
+        }[score]
         torch.testing.assert_close(found.maps, logit.maps * slope[:, :, None, None], rtol=1e-4, atol=1e-7)
         torch.testing.assert_close(found.probabilities, p)
 

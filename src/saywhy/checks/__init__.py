@@ -2,9 +2,10 @@
 
 >>> from saywhy.checks import CHECKS, CheckLimits, Verdict
 >>> list(CHECKS)
-['diagnostics', 'faithfulness', 'parameter randomization', 'class sensitivity', 'stability', 'completeness']
+['diagnostics', 'faithfulness', 'effect size', 'parameter randomization', 'class sensitivity', 'stability',
+ 'completeness']
 >>> print(Verdict.of({"class sensitivity": 0.78}))
-passed all checks (1 of 1): class sensitivity: rank correlation with the runner-up class 0.78 (limit 0.90), passed
+passed all checks (1 of 1): class sensitivity: correlation with the runner-up class 0.78 (limit 0.90), passed
 >>> Verdict.of({"class sensitivity": 0.78}, CheckLimits(class_sensitivity=0.7)).passed
 False
 """

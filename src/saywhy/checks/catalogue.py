@@ -1,11 +1,12 @@
 """The checks as data: the measurement of each, its limit, and its sentences."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 from saywhy.checks import measures
 from saywhy.checks.measures import CheckContext, Measurements
+from saywhy.validation import real_number
 
 
 @dataclass(frozen=True)
@@ -14,17 +15,26 @@ class CheckLimits:
 
     Attributes:
         faithfulness: percentile in the null distribution, at least.
+        effect_size: change of the log-odds in nats, at least.
         parameter_randomization: mean similarity after randomization, at most.
-        class_sensitivity: rank correlation with the runner-up class, at most.
+        class_sensitivity: correlation with the runner-up class, at most.
         stability: rank correlation with maps of noisy copies, at least.
         completeness: completeness error as a share, at most.
+
+    Raises:
+        InputError: a limit is no finite number.
     """
 
     faithfulness: float = 0.95
+    effect_size: float = 0.1
     parameter_randomization: float = 0.9
     class_sensitivity: float = 0.9
     stability: float = 0.8
     completeness: float = 0.1
+
+    def __post_init__(self) -> None:
+        for one in fields(self):
+            object.__setattr__(self, one.name, real_number(one.name, getattr(self, one.name)))
 
 
 @dataclass(frozen=True)
@@ -93,6 +103,16 @@ _ALL = (
         unit="percent",
     ),
     CheckSpec(
+        "effect size",
+        "Does the score depend on what the map marks by an amount that matters?",
+        measures.effect_size,
+        limit="effect_size",
+        direction="at least",
+        sentence="change of the log-odds without the marked fifth {value} nats (limit {limit})",
+        failure="hiding what the map marks hardly changes the probability",
+        not_applicable="the target is not a single class",
+    ),
+    CheckSpec(
         "parameter randomization",
         "Does the map change when the weights are randomized?",
         measures.parameter_randomization,
@@ -108,7 +128,7 @@ _ALL = (
         measures.class_sensitivity,
         limit="class_sensitivity",
         direction="at most",
-        sentence="rank correlation with the runner-up class {value} (limit {limit})",
+        sentence="correlation with the runner-up class {value} (limit {limit})",
         failure="the runner-up class has the same map",
         not_applicable="the target is not a single class",
     ),

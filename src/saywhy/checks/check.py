@@ -1,4 +1,4 @@
-"""Check the saliency maps of an explanation: six tests, each with a limit, and a verdict (docs/check.md).
+"""Check the saliency maps of an explanation: seven tests, each with a limit, and a verdict (docs/check.md).
 
 A map passes if it passes every check that applies to it. The measurements are in :mod:`saywhy.checks.measures`, limits
 and sentences in :mod:`saywhy.checks.catalogue`, the rule in :class:`saywhy.checks.Verdict`. A check that does not apply
@@ -23,7 +23,8 @@ from saywhy.engine import tree
 from saywhy.errors import InputError, first_line
 from saywhy.explanation import Explanation
 from saywhy.metrics.class_agnostic import CLASS_AGNOSTIC_BASELINES
-from saywhy.metrics.human_attention import on_grid, rank_correlation
+from saywhy.metrics.correlation import rank_correlation
+from saywhy.metrics.human_attention import on_grid
 from saywhy.metrics.measure import EvaluationContext, Measured
 from saywhy.metrics.registry import find_metric
 from saywhy.progress import counted
@@ -114,7 +115,7 @@ def check(
     >>> found = check(saywhy.explain("toybox:classifier", scene("test", 3).image))
     >>> found.passed.tolist()
     [[True]]
-    >>> print(found.verdicts[0][0].results[3].name)
+    >>> print(found.verdicts[0][0].results[4].name)
     class sensitivity
     """
     if not isinstance(limits, CheckLimits):

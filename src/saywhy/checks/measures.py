@@ -7,22 +7,26 @@ Limits and sentences are in :mod:`saywhy.checks.catalogue`.
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.nn import functional as F
 
 from saywhy.errors import ModelError
 from saywhy.explainer.rerun import NoRunnerUp
 from saywhy.explanation import Explanation
 from saywhy.metrics.class_agnostic import random_baseline, shifted_baseline
-from saywhy.metrics.faithfulness import correlated
+from saywhy.metrics.correlation import pearson_correlation
+from saywhy.metrics.faithfulness import CELLS
 from saywhy.metrics.human_attention import on_grid
 from saywhy.metrics.measure import EvaluationContext
 from saywhy.metrics.registry import find_metric
+from saywhy.metrics.removal import comprehensiveness
 from saywhy.metrics.robustness import stability as stability_metric
 from saywhy.metrics.sanity import random_logit, randomized_maps, similarity_after_randomization
-from saywhy.shapes import MapStack, Scores
+from saywhy.shapes import MapStack, Scores, at_least_float32
 
 PERTURBATIONS = 48
 """Perturbed images for faithfulness."""
@@ -35,6 +39,9 @@ NULL_GRID = 28
 
 NOISY_COPIES = 4
 """Noisy copies of the image for stability."""
+
+REMOVED = 0.2
+"""The share of the image that is hidden for the effect size: the fifth to which the map attributes most."""
 
 SAME_EVERYWHERE = "the map is the same everywhere"
 
@@ -104,7 +111,7 @@ class CheckContext:
         for kind, baseline in {"random": random_baseline, "shifted": shifted_baseline}.items():
             samples = baseline(many, many, self.seed)
             other = (samples != many).flatten(2).any(2).unflatten(0, (NULL_SAMPLES, len(maps)))
-            null = correlated(probes.sums(samples).unflatten(0, (NULL_SAMPLES, len(maps))), probes.drops)
+            null = pearson_correlation(probes.sums(samples).unflatten(0, (NULL_SAMPLES, len(maps))), probes.drops)
             below = (null < own).double() + (null == own).double() / 2
             found[kind] = (below * other).sum(0) / other.sum(0)
         return found
@@ -128,11 +135,19 @@ class CheckContext:
 
     @cached_property
     def similarity(self) -> Float[Tensor, "batch target stage"]:
-        """The similarity of the map after every stage; NaN where the randomized map is constant."""
+        """The similarity of the map after every stage; NaN where the randomized map is constant.
+
+        The larger magnitude of Spearman's correlation (Adebayo et al., 2018) and Pearson's. A fixed map plus 1 % of a
+        gradient has the gradient's ranks wherever the fixed map is zero, and a fixed map with one large value has
+        another Pearson correlation; each would count as changed by one of them.
+        """
         if not self.randomized_maps:
             return torch.empty(*self.maps.shape[:2], 0, dtype=torch.float64)
         empty = torch.stack([is_constant(stage) for stage in self.randomized_maps], -1)
-        return similarity_after_randomization(self.maps, self.randomized_maps).masked_fill(empty, math.nan)
+        of_ranks, of_values = (
+            similarity_after_randomization(self.maps, self.randomized_maps, one) for one in ("spearman", "pearson")
+        )
+        return torch.maximum(of_ranks, of_values).masked_fill(empty, math.nan)
 
 
 def diagnostics(context: CheckContext) -> Measurements:
@@ -152,6 +167,23 @@ def faithfulness(context: CheckContext) -> Measurements:
     return _each(context, torch.stack(list(context.percentiles.values())).amin(0))
 
 
+def effect_size(context: CheckContext) -> Measurements:
+    """Return by how much the log-odds change, in nats, when the fifth of the image that the map marks most is hidden.
+
+    The magnitude of comprehensiveness (DeYoung et al., 2020) at one share, on the grid of the perturbations and with
+    the image's mean colour. Correlations have no unit: a map of an untrained network may follow changes of the score
+    that are a thousandth of a nat. The direction of the change is what faithfulness tests.
+    """
+    if bool((context.explanation.classes < 0).all()):
+        return _not_applicable(context, "the target is not a single class")
+    runner = context.evaluation.runner("log-odds")
+    maps = at_least_float32(context.evaluation.maps)
+    pool: Any = (F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d)[maps.ndim - 3]
+    coarse: Tensor = pool(maps, [min(side, CELLS) for side in maps.shape[2:]])
+    change = comprehensiveness(coarse, runner, shares=[REMOVED], fill="mean", seed=context.seed).abs()
+    return _each(context, change.masked_fill(context.explanation.classes < 0, math.nan))
+
+
 def parameter_randomization(context: CheckContext) -> Measurements:
     """Return the mean similarity after cascading parameter randomization (Adebayo et al., 2018).
 
@@ -163,11 +195,11 @@ def parameter_randomization(context: CheckContext) -> Measurements:
 
 
 def class_sensitivity(context: CheckContext) -> Measurements:
-    """Return the rank correlation with the map of the runner-up class (after Sixt et al., 2020)."""
+    """Return Pearson's correlation with the map of the runner-up class (after Sixt et al., 2020)."""
     if bool((context.explanation.classes < 0).all()):
         return _not_applicable(context, "the target is not a single class")
     try:
-        return _each(context, random_logit(context.explanation, context.method, context.layer))
+        return _each(context, random_logit(context.explanation, context.method, context.layer, correlation="pearson"))
     except NoRunnerUp:
         return _not_applicable(context, "the network has no other class")
 

@@ -41,7 +41,7 @@ def check(
         False
     ),
 ) -> None:
-    """Test a saliency map by six checks, such as faithfulness and parameter randomization: about 130 forward passes."""
+    """Test a saliency map by seven checks, such as faithfulness and class sensitivity: about 130 forward passes."""
     from saywhy.checks.check import check as run_checks
     from saywhy.explain import explain
     from saywhy.models import load

@@ -46,7 +46,7 @@ def explain(
         typer.Option("--layer", "-l", help="See `saywhy layers`. Chosen automatically by default. Repeatable."),
     ] = None,
     score: Annotated[
-        Literal["logit", "probability", "log-probability"] | None,
+        Literal["logit", "probability", "log-probability", "log-odds"] | None,
         typer.Option(help="The score of a class; by default that of the method's paper."),
     ] = None,
     with_: Annotated[

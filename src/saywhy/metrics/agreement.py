@@ -1,6 +1,6 @@
 """Similarity of two attribution maps: structural similarity, earth mover's distance, agreement among methods.
 
-A third measure, rank correlation, is :func:`saywhy.metrics.human_attention.rank_correlation`.
+A third measure, rank correlation, is :func:`saywhy.metrics.correlation.rank_correlation`.
 """
 
 import math
@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from saywhy.errors import InputError, SaywhyError
-from saywhy.metrics.human_attention import GRID, on_grid, rank_correlation
+from saywhy.metrics.correlation import rank_correlation
+from saywhy.metrics.human_attention import GRID, on_grid
 from saywhy.metrics.registry import dataset_metric
 from saywhy.shapes import MapStack, Scores, rows_of
 

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from saywhy.errors import InputError
-from saywhy.metrics.human_attention import rank_correlation, ranks
+from saywhy.metrics.correlation import rank_correlation, ranks
 from saywhy.metrics.registry import dataset_metric
 from saywhy.validation import real_number, whole_number
 

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from saywhy.errors import InputError, SaywhyError
-from saywhy.metrics.human_attention import on_grid, rank_correlation
+from saywhy.metrics.correlation import rank_correlation
+from saywhy.metrics.human_attention import on_grid
 from saywhy.metrics.registry import dataset_metric
 from saywhy.shapes import MapStack, Scores
 from saywhy.validation import PositiveInt, validated, whole_number

@@ -20,7 +20,8 @@ from saywhy.engine.runner import ModelRunner
 from saywhy.errors import InputError
 from saywhy.methods.baselines import Baseline, baseline_of
 from saywhy.methods.perturbation import Sizes, cells_of, occlusion
-from saywhy.metrics.human_attention import on_grid, rank_correlation
+from saywhy.metrics.correlation import pearson_correlation, rank_correlation, scaled
+from saywhy.metrics.human_attention import on_grid
 from saywhy.metrics.registry import metric
 from saywhy.metrics.removal import at_pixels, fitting
 from saywhy.progress import counted
@@ -257,30 +258,7 @@ def faithfulness_correlation(maps: MapStack, probes: Perturbations) -> Scores:
     >>> faithfulness_correlation(torch.tensor([[[5.0, 3.0, 2.0, 1.0]]]), probes).round(decimals=9)
     tensor([[1.]], dtype=torch.float64)
     """
-    return correlated(probes.fit(maps), probes.drops)
-
-
-def correlated(sums: Float[Tensor, "*more probe"], drops: Float[Tensor, "*some probe"]) -> Float[Tensor, "*more"]:
-    """Return Pearson's correlation along the last axis, 0 where one side is constant.
-
-    >>> correlated(torch.tensor([[1.0, 2.0], [3.0, 3.0]]).double(), torch.tensor([0.0, 5.0]).double())
-    tensor([1., 0.], dtype=torch.float64)
-    """
-    a, b = (_centred(side) for side in (sums, drops))
-    size = ((a * a).sum(-1) * (b * b).sum(-1)).sqrt()
-    return torch.where(size > 0, (a * b).sum(-1) / torch.where(size > 0, size, 1.0), 0.0).clamp(-1, 1)
-
-
-def _centred(values: Tensor) -> Tensor:
-    """Return rescaled values less their mean; rounding errors of constant values are set to zero."""
-    values = _scaled(values)
-    centred = values - values.mean(-1, keepdim=True)
-    return torch.where(centred.abs() > 1e-12, centred, 0.0)
-
-
-def _scaled(values: Tensor) -> Tensor:
-    """Divide values by a power of two, so that the largest magnitude is from 1 to 2 and no product underflows."""
-    return values / 2.0 ** (torch.frexp(values.abs().amax(-1, keepdim=True)).exponent.double() - 1)
+    return pearson_correlation(probes.fit(maps), probes.drops)
 
 
 @metric(
@@ -322,7 +300,7 @@ def infidelity(maps: MapStack, probes: Perturbations) -> Scores:
     >>> infidelity(torch.tensor([[[8.0, 4.0, 2.0, 0.0]]]), probes).round(decimals=9) + 0.0
     tensor([[0.]], dtype=torch.float64)
     """
-    sums, drops = _scaled(probes.fit(maps)), _scaled(probes.drops)
+    sums, drops = scaled(probes.fit(maps)), scaled(probes.drops)
     size = (sums * sums).sum(-1) * (drops * drops).sum(-1)
     share = (sums * drops).sum(-1).clamp_min(0).square() / torch.where(size > 0, size, 1.0)
     return (1 - share).clamp(0, 1)

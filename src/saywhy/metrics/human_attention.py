@@ -26,6 +26,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from saywhy.errors import InputError
+from saywhy.metrics.correlation import rank_correlation
 from saywhy.metrics.registry import dataset_metric
 
 GRID = (14, 14)
@@ -114,47 +115,6 @@ def agreement_among_people(people: Iterable[Iterable[Tensor]]) -> Agreement:
     return _agreement([pair for of_one in pairs for pair in of_one], [len(of_one) for of_one in pairs])
 
 
-@dataset_metric(
-    "Spearman's rank correlation of two maps",
-    better="higher is more alike",
-    range="-1 to 1",
-    paper="common",
-    order=110,
-)
-def rank_correlation(
-    first: Float[Tensor, "*batch value"], second: Float[Tensor, "*batch value"]
-) -> Float[Tensor, "*batch"]:
-    """Return Spearman's rank correlation along the last axis, float64; 0 where one side is constant.
-
-    >>> round(rank_correlation(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([0.0, 9.0, 9.0])).item(), 6)
-    0.866025
-    """
-    if first.shape != second.shape or not first.ndim:
-        raise InputError(f"both sides must have the same shape, got {list(first.shape)} and {list(second.shape)}.")
-    middle = (first.shape[-1] + 1) / 2
-    a, b = ranks(first) - middle, ranks(second) - middle  # halves of whole numbers, whose products and sums are exact
-    size = ((a * a).sum(-1) * (b * b).sum(-1)).sqrt()
-    return torch.where(size > 0, (a * b).sum(-1) / size, 0.0).clamp(-1, 1)
-
-
-def ranks(values: Float[Tensor, "*batch value"]) -> Float[Tensor, "*batch value"]:
-    """Return ranks from 1 along the last axis, float64; equal values share the mean of their ranks.
-
-    Raises:
-        InputError: a value is NaN, which has no rank.
-
-    >>> ranks(torch.tensor([0.5, 0.1, 0.5, 0.9])).tolist()
-    [2.5, 1.0, 2.5, 4.0]
-    """
-    if values.isnan().any():
-        raise InputError("ranks need numbers, got NaN among the values.")
-    values = values.contiguous()
-    ordered = values.sort(-1).values
-    below = torch.searchsorted(ordered, values)
-    up_to = torch.searchsorted(ordered, values, right=True)
-    return (below + up_to + 1).double() / 2
-
-
 def on_grid(
     maps: Float[Tensor, "*batch height width"], grid: tuple[int, int] = GRID
 ) -> Float[Tensor, "*batch row column"]:
@@ -197,6 +157,7 @@ def centre_prior(grid: tuple[int, int] = GRID) -> Float[Tensor, "row column"]:
     Its standard deviation is a quarter of the map; any other would give the same ranks.
 
     >>> prior = centre_prior((3, 3))
+    >>> from saywhy.metrics.correlation import ranks
     >>> prior.argmax().item(), ranks(prior.flatten()).tolist()
     (4, [2.5, 6.5, 2.5, 6.5, 9.0, 6.5, 2.5, 6.5, 2.5])
     """

@@ -130,7 +130,7 @@ class EvaluationContext:
     def baseline(self, name: str) -> MapStack:
         """Return a class-agnostic baseline of the maps' shape."""
         try:
-            image = self._runner("logit").image
+            image = self.runner("logit").image
         except InputError as error:
             raise InputError(f"{error} Without baselines, baselines=(), metrics of the map need no model.") from error
         return CLASS_AGNOSTIC_BASELINES[name](self.maps, image, self.seed)
@@ -142,7 +142,7 @@ class EvaluationContext:
         if metric.needs == "maps":
             found = metric.function(maps, **parameters)
         elif metric.needs == "network":
-            found = metric.function(maps, self._runner(metric.score), **parameters)
+            found = metric.function(maps, self.runner(metric.score), **parameters)
         elif metric.needs == "probes":
             found = metric.function(maps, self.perturbation_scores(metric.score), **parameters)
         elif metric.needs in ("masks", "boxes"):
@@ -186,7 +186,8 @@ class EvaluationContext:
             )
         return truth
 
-    def _runner(self, score: str) -> ModelRunner:
+    def runner(self, score: str) -> ModelRunner:
+        """Return the network, the images and the targets, with a kind of score."""
         return self._runners(score)
 
     @cached_property
@@ -207,7 +208,7 @@ class EvaluationContext:
 
         def perturbation_scores(score: str) -> Perturbations:
             if score not in cache:
-                cache[score] = probe(self._runner(score), self.probes, seed=self.seed)
+                cache[score] = probe(self.runner(score), self.probes, seed=self.seed)
             return cache[score]
 
         return perturbation_scores

@@ -15,7 +15,7 @@ from saywhy.engine import tree
 from saywhy.engine.shift import undoing_shift
 from saywhy.errors import InputError
 from saywhy.explanation import Explainer
-from saywhy.metrics.human_attention import rank_correlation
+from saywhy.metrics.correlation import rank_correlation
 from saywhy.metrics.registry import metric
 from saywhy.progress import counted
 from saywhy.shapes import MapStack, Scores, rows_of

@@ -8,7 +8,7 @@ import math
 import warnings
 from collections.abc import Sequence
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from jaxtyping import Float
@@ -16,18 +16,22 @@ from torch import Tensor, nn
 
 from saywhy.engine.parameter_randomization import cascading_randomization
 from saywhy.errors import InputError, SaywhyWarning
-from saywhy.metrics.human_attention import rank_correlation
+from saywhy.metrics.correlation import pearson_correlation, rank_correlation
 from saywhy.metrics.registry import dataset_metric, metric
 from saywhy.models.model import Model, unwrapped
 from saywhy.progress import counted
 from saywhy.shapes import MapStack, Scores, rows_of
-from saywhy.validation import whole_number
+from saywhy.validation import validate, whole_number
 
 if TYPE_CHECKING:
     from saywhy.explanation import Explanation
 
 STAGES = 4
 """Number of stages of cascading parameter randomization."""
+
+Correlation = Literal["spearman", "pearson"]
+"""Spearman's correlation of the ranks, in which every position counts the same, or Pearson's of the values, in which
+those count that differ from the mean: with ranks, the order of positions without evidence decides."""
 
 
 @metric(
@@ -42,7 +46,13 @@ STAGES = 4
     order=190,
 )
 def parameter_randomization(
-    explanation: "Explanation", method: str, layer: str, *, stages: int = STAGES, seed: int = 0
+    explanation: "Explanation",
+    method: str,
+    layer: str,
+    *,
+    stages: int = STAGES,
+    seed: int = 0,
+    correlation: Correlation = "spearman",
 ) -> Scores:
     """Cascading parameter randomization (Adebayo et al., 2018, section 3.1): the similarity of the map afterwards.
 
@@ -62,7 +72,7 @@ def parameter_randomization(
     >>> parameter_randomization(e, "saliency", "input") < 1
     tensor([[True]])
     """
-    return cascade(explanation, method, layer, stages=stages, seed=seed).mean(-1)
+    return cascade(explanation, method, layer, stages=stages, seed=seed, correlation=correlation).mean(-1)
 
 
 @dataset_metric(
@@ -73,21 +83,28 @@ def parameter_randomization(
     order=140,
 )
 def cascade(
-    explanation: "Explanation", method: str, layer: str, *, stages: int = STAGES, seed: int = 0
+    explanation: "Explanation",
+    method: str,
+    layer: str,
+    *,
+    stages: int = STAGES,
+    seed: int = 0,
+    correlation: Correlation = "spearman",
 ) -> Float[Tensor, "batch target stage"]:
     r"""Similarity of a map after every stage of cascading parameter randomization, from the output down.
 
     .. math:: |\rho(M_f, M_{f_k})|, \qquad k = 1 \dots K
 
-    with Spearman's rank correlation. In :math:`f_k` the parameters of the last ``k / K`` of the layers are randomized;
-    see :func:`saywhy.engine.parameter_randomization.randomized`. The magnitude is taken, because an inverted map shows
-    the same structure. The target is the same at every stage.
+    with Spearman's rank correlation (the paper's) or Pearson's. In :math:`f_k` the parameters of the last ``k / K`` of
+    the layers are randomized; see :func:`saywhy.engine.parameter_randomization.randomized`. The magnitude is
+    taken, because an inverted map shows the same structure. The target is the same at every stage.
 
     Args:
         explanation: the explanation, with its model unchanged.
         method, layer: the method and the layer of the maps.
         stages: the number of stages ``K``.
         seed: the seed of the randomization.
+        correlation: ``"spearman"`` or ``"pearson"``.
 
     Returns:
         Values from 0 (uncorrelated) to 1. A constant map has similarity 0 with any map.
@@ -103,18 +120,34 @@ def cascade(
     torch.Size([1, 1, 3])
     """
     return similarity_after_randomization(
-        explanation[method, layer], randomized_maps(explanation, method, layer, stages=stages, seed=seed)
+        explanation[method, layer],
+        randomized_maps(explanation, method, layer, stages=stages, seed=seed),
+        correlation,
     )
 
 
-def similarity_after_randomization(maps: MapStack, later: Sequence[MapStack]) -> Float[Tensor, "batch target stage"]:
-    """Return the magnitude of the rank correlation of maps with the maps of every stage.
+def similarity_after_randomization(
+    maps: MapStack, later: Sequence[MapStack], correlation: Correlation = "spearman"
+) -> Float[Tensor, "batch target stage"]:
+    """Return the magnitude of the correlation of maps with the maps of every stage.
 
     >>> later = [torch.tensor([[[2.0, 1.0, 0.0]]]), torch.ones(1, 1, 3)]
     >>> similarity_after_randomization(torch.tensor([[[0.0, 1.0, 2.0]]]), later)
     tensor([[[1., 0.]]], dtype=torch.float64)
     """
-    return torch.stack([rank_correlation(rows_of(one), rows_of(maps)).abs() for one in later], -1)
+    return torch.stack([map_correlation(one, maps, correlation).abs() for one in later], -1)
+
+
+def map_correlation(first: MapStack, second: MapStack, correlation: Correlation = "spearman") -> Scores:
+    """Return the correlation of every map with its counterpart, [batch, target]; 0 where one is constant.
+
+    >>> map_correlation(torch.tensor([[[0.0, 1.0, 9.0]]]), torch.tensor([[[1.0, 0.0, 9.0]]])).item()
+    0.5
+    """
+    function = {"spearman": rank_correlation, "pearson": pearson_correlation}[
+        validate("correlation", correlation, Correlation)
+    ]
+    return function(rows_of(first), rows_of(second))
 
 
 def randomized_maps(
@@ -192,14 +225,17 @@ def data_randomization(
     needs="method",
     order=210,
 )
-def random_logit(explanation: "Explanation", method: str, layer: str) -> Scores:
+def random_logit(
+    explanation: "Explanation", method: str, layer: str, *, correlation: Correlation = "spearman"
+) -> Scores:
     """Random logit (Sixt, Granz and Landgraf, 2020, section 4.1): the similarity with the map of the runner-up class.
 
     Differs from the paper, which takes a random class and the structural similarity: here it is the runner-up class
-    (the class of highest score other than the target, the hardest to distinguish), and the rank correlation.
+    (the class of highest score other than the target, the hardest to distinguish), and the correlation, of the ranks
+    (``"spearman"``) or of the values (``"pearson"``).
 
     Returns:
-        [batch, target] the rank correlation of both maps, from -1 to 1; lower is better. NaN for a target that is no
+        [batch, target] the correlation of both maps, from -1 to 1; lower is better. NaN for a target that is no
         single class.
 
     Raises:
@@ -214,7 +250,7 @@ def random_logit(explanation: "Explanation", method: str, layer: str) -> Scores:
     tensor([[1.]], dtype=torch.float64)
     """
     runner_up = explanation.explainer.of(method).runner_up()
-    found = rank_correlation(rows_of(runner_up[method, layer]), rows_of(explanation[method, layer]))
+    found = map_correlation(runner_up[method, layer], explanation[method, layer], correlation)
     return found.masked_fill(explanation.classes < 0, math.nan)
 
 

@@ -85,8 +85,8 @@ class Class(Target):
 
     Args:
         name: index (negative counts from the end) or label; case does not matter.
-        score: ``"logit"`` (the paper's choice), ``"probability"`` or ``"log-probability"``; None takes the kind of
-            score of the call.
+        score: ``"logit"`` (the paper's choice), ``"probability"``, ``"log-probability"`` or ``"log-odds"``; None takes
+            the kind of score of the call.
 
     >>> output = ModelOutput(torch.tensor([[1.0, 3.0]]), labels=["cat", "dog"])
     >>> Class("dog").evaluate(output).scores
