@@ -198,8 +198,17 @@ def allowed(annotation: Any) -> tuple[str, ...]:
     if origin in (typing.Union, types.UnionType):
         return tuple(dict.fromkeys(word for part in inner for word in allowed(part)))
     if origin is Sequence:
-        return tuple(f"{word.removeprefix('a ')}s" for word in allowed(inner[0]))
+        return tuple(_plural(word.removeprefix("a ")) for word in allowed(inner[0]))
     return _KINDS.get(annotation, ())
+
+
+def _plural(word: str) -> str:
+    """Return the plural of a word, or of a number with limits.
+
+    >>> _plural("tensor"), _plural("whole number of at least 1")
+    ('tensors', 'whole numbers of at least 1')
+    """
+    return word.replace("number", "numbers", 1) if "number" in word else f"{word}s"
 
 
 _KINDS: dict[Any, tuple[str, ...]] = {
