@@ -513,6 +513,12 @@ class TestSettings:
         with pytest.raises(InputError, match="shares"):
             metric(some_maps(1, 2, 2, 5, 4), MetricCase.build().runner(), shares=shares)
 
+    @pytest.mark.parametrize("shares", [[True], ["a"], "abc", 0.5])
+    @pytest.mark.parametrize("metric", [comprehensiveness, sufficiency, road])
+    def test_shares_of_wrong_type_raise(self, metric, shares):
+        with pytest.raises((InputError, TypeCheckError), match="shares"):
+            metric(some_maps(1, 2, 2, 5, 4), MetricCase.build().runner(), shares=shares)
+
     def test_road_of_maps_that_are_not_two_dimensional_raises(self):
         with pytest.raises(InputError, match="road needs images"):
             road(some_maps(1, 2, 2, 5), MetricCase.build(space=(12,)).runner())
