@@ -35,7 +35,7 @@ def caption(
     ] = None,
     diversity_penalty: Annotated[
         float | None,
-        typer.Option(min=0, help="The diversity penalty between groups of --diverse.", show_default="1"),
+        typer.Option(min=0, help="The diversity penalty between groups of --diverse, 1 by default."),
     ] = None,
     method: Annotated[list[str] | None, typer.Option("--method", help="See `saywhy methods`. Repeatable.")] = None,
     layer: Annotated[

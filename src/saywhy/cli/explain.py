@@ -17,9 +17,7 @@ PAGE = Path("why.html")
 
 ModelName = Annotated[
     str,
-    typer.Option(
-        "--model", "-m", help="torchvision:NAME, timm:NAME, hf:NAME or folder, toybox:NAME, or FILE.py:FUNCTION."
-    ),
+    typer.Option("--model", "-m", help="SOURCE:NAME, with a source that `saywhy models` lists, or FILE.py:FUNCTION."),
 ]
 Weights = Annotated[
     str | None,
