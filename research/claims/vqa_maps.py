@@ -157,8 +157,8 @@ class QuestionResults:
         rows: list[list[object]] = []
         for who in estimates["people"]:
             cells = [estimates[what].get(who, "") for what in METRICS]
-            hidden, looked = PAPER.get(who, ("", ""))
-            rows.append([who, *cells[:3], hidden, cells[3], looked, self.empty.get(who, "")])
+            occlusion_paper, people_paper = PAPER.get(who, ("", ""))
+            rows.append([who, *cells[:3], occlusion_paper, cells[3], people_paper, self.empty.get(who, "")])
         evidence, points_at, occlusion, people = METRICS.values()
         headings = ["map", evidence, points_at, occlusion, "paper", people, "paper", "empty"]
         other = kept.estimates("other answer", ("its map", "the answer's map"))

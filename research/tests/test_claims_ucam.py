@@ -19,7 +19,7 @@ pytestmark = pytest.mark.nightly
 def run(seed: int, skill: float, human_correlation: float = 0.3) -> Run:
     """Return measurements of a network whose uncertainty is a mixture of the truth and noise."""
     generator = np.random.default_rng(seed)
-    count, looked = 600, 120
+    count, attended = 600, 120
     wrong = generator.random(count) < 0.3
     doubt = skill * wrong + (1 - skill) * generator.random(count)
     splits = {"clear": generator.random(300), "blurred": 1 + generator.random(300), "unseen": generator.random(100)}
@@ -37,12 +37,12 @@ def run(seed: int, skill: float, human_correlation: float = 0.3) -> Run:
         types=np.arange(count) % len(TYPES),
         calibration=(0.1, 0.05),
         human_correlation={
-            name: generator.normal(human_correlation, 0.1, looked)
+            name: generator.normal(human_correlation, 0.1, attended)
             for name in ("attention", "gradcam", "certainty-cam", "ucam", "other question", "centre")
         },
         errors=wrong + 0.1 * generator.random(count),
-        distance=generator.random(looked),
-        attended_scenes=np.arange(looked) // 2,
+        distance=generator.random(attended),
+        attended_scenes=np.arange(attended) // 2,
         by_split=dict.fromkeys(("aleatoric", "epistemic", "aleatoric_variance"), splits),
     )
 

@@ -104,7 +104,7 @@ def optimizers(network: nn.Module, plan: Plan) -> list[torch.optim.Optimizer]:
     ]
 
 
-def asking(questions: Questions, plan: Plan) -> Loss:
+def vqa_loss(questions: Questions, plan: Plan) -> Loss:
     """Return the loss function of a step, for a model that maps features, words and shares of answers to a loss."""
 
     def loss(model: nn.Module, step: int, share: slice) -> Tensor:
@@ -132,7 +132,7 @@ def learn(
     settings = {**plan.settings(), "scenes": len(questions), "steps": steps, "ucam": repr(how)}
     seconds = optimize(
         Learner(head, how),
-        asking(questions, plan),
+        vqa_loss(questions, plan),
         steps,
         plan,
         settings,
