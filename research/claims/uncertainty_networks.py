@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 import saywhy
 from research.claims.attention_network import AttentionVQAHead, VisualFeatures, initialized_head
+from saywhy.io.atomic import atomic_write
 from saywhy.tasks.vqa.networks import VQAModel
 from saywhy.toybox.language import ANSWERS
 from saywhy.toybox.recipes.ucam import Questions, optimizers, vqa_loss
@@ -120,6 +121,7 @@ def _train(head: AttentionVQAHead, how: UCAM | None, plan: Plan, steps: int, que
         Learner(head, how), vqa_loss(questions, plan), steps, plan, settings, checkpoint, optimizers=optimizers
     )
     weights = {name: tensor.contiguous() for name, tensor in head.state_dict().items()}
-    save_file(weights, file, {"seconds": f"{seconds:.1f}"})
+    with atomic_write(file) as temporary:
+        save_file(weights, temporary, {"seconds": f"{seconds:.1f}"})
     checkpoint.unlink(missing_ok=True)
     return seconds

@@ -18,6 +18,7 @@ from typing import Any
 
 from saywhy.benchmarking.config import BenchmarkConfig
 from saywhy.errors import InputError
+from saywhy.io.atomic import atomic_write
 
 ROWS = "rows.jsonl"
 
@@ -77,7 +78,8 @@ def open_rows(folder: "str | Path | None", config: BenchmarkConfig) -> KeptRows:
         if lines[-1]:  # an incomplete line of an interrupted run is removed, and its image evaluated again
             os.truncate(file, file.stat().st_size - len(lines[-1]))
         if len(lines) == 1:
-            file.write_text(json.dumps(header) + "\n", encoding="utf-8")
+            with atomic_write(file) as temporary:
+                temporary.write_text(json.dumps(header) + "\n", encoding="utf-8")
     except OSError as error:
         raise InputError(f"results cannot be stored in '{folder}': {error}. Give another folder.") from error
     kept = KeptRows(file)
