@@ -113,7 +113,7 @@ def test_mean_and_std_alone_leave_the_size(tiny: Build) -> None:
         ({"input_size": 22.5}, ("input_size", "22.5")),
         ({"mean": (0.5, 0.5)}, ("mean must be three numbers",)),
         ({"std": 0.5}, ("std must be three numbers", "0.5")),
-        ({"input_size": True}, ("input_size must be a whole number of at least 1 or whole numbers", "True")),
+        ({"input_size": True}, ("input_size must be one side or (height, width) in pixels", "True")),
         ({"input_size": (32, 0)}, ("input_size", "(height, width)", "(32, 0)")),
         ({"mean": (math.nan, 0, 0)}, ("mean must be three numbers", "nan")),
         ({"std": (0.5, 0.0, 0.5)}, ("std must be three numbers above 0", "0.0")),

@@ -14,7 +14,7 @@ from torch import Tensor
 from saywhy.errors import InputError
 from saywhy.metrics.human_attention import rank_correlation, ranks
 from saywhy.metrics.registry import dataset_metric
-from saywhy.validation import real_number, whole_number
+from saywhy.validation import finite, real_number, whole_number
 
 Each = Float[Tensor, " sample"]
 Which = Bool[Tensor, " sample"]
@@ -223,10 +223,10 @@ def _numbers(values: Each, others: Each) -> tuple[Each, Each]:
             f"expected one error for each of at least one prediction, got {list(values.shape)} and "
             f"{list(others.shape)}."
         )
-    pair = values.detach().cpu().double(), others.detach().cpu().double()
-    if not all(bool(torch.isfinite(one).all()) for one in pair):
-        raise InputError("an uncertainty and an error must be finite, got NaN or infinity.")
-    return pair
+    return (
+        finite("an uncertainty", values.detach().cpu().double()),
+        finite("an error", others.detach().cpu().double()),
+    )
 
 
 def _checked(values: Each, which: Which) -> tuple[Each, Which]:
@@ -236,7 +236,4 @@ def _checked(values: Each, which: Which) -> tuple[Each, Which]:
             f"expected one value for each of at least one prediction, and whether it is wrong (bool); got "
             f"{list(values.shape)} and {which.dtype} {list(which.shape)}."
         )
-    values = values.detach().cpu().double()
-    if not bool(torch.isfinite(values).all()):
-        raise InputError("an uncertainty must be finite, got NaN or infinity.")
-    return values, which.cpu()
+    return finite("an uncertainty", values.detach().cpu().double()), which.cpu()

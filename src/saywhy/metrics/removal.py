@@ -23,7 +23,7 @@ from saywhy.metrics.imputation import imputed
 from saywhy.metrics.registry import metric
 from saywhy.progress import counted
 from saywhy.shapes import FeatureMaps, MapStack, Scores, at_least_float32
-from saywhy.validation import validate, whole_number
+from saywhy.validation import finite, validate, whole_number
 
 STEPS = 16
 """Number of portions in which pixels are removed or inserted."""
@@ -308,8 +308,7 @@ def at_pixels(maps: MapStack, space: tuple[int, ...]) -> Float[Tensor, "batch ta
         raise InputError(
             f"maps must have the axes [batch, target] and those of the image {list(space)}, got {list(maps.shape)}."
         )
-    if not maps.isfinite().all():
-        raise InputError("a map must be finite, got NaN or infinity in it.")
+    finite("a map", maps)
     if tuple(maps.shape[2:]) == space:
         return maps
     large = maps.double()

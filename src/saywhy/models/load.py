@@ -13,7 +13,7 @@ from saywhy.models.model import Model, labels_of
 from saywhy.models.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess, as_preprocess
 from saywhy.models.registry import SOURCES
 from saywhy.models.weights import load_weights
-from saywhy.validation import PositiveFloat, PositiveInt, validate
+from saywhy.validation import PositiveFloat, sizes_of_axes, validate
 
 _WEIGHTS_FILES = frozenset({".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".onnx"})
 
@@ -121,10 +121,8 @@ def _with_overrides(
     """The model's preprocessing with another size or normalisation."""
     base = old if isinstance(old, Preprocess) else Preprocess(resize=None, crop=None)
     if input_size is not None:
-        hint = ", one side or (height, width) in pixels"
-        sides = validate("input_size", input_size, PositiveInt | Sequence[PositiveInt], InputError, hint)
-        sides = (sides, sides) if isinstance(sides, int) else sides
-        if len(sides) != 2:
+        sides = sizes_of_axes(input_size, 2)
+        if sides is None:
             raise InputError(f"input_size must be one side or (height, width) in pixels, got {input_size!r}.")
         height, width = sides
         resize = height if height == width else (height, width)
