@@ -28,7 +28,7 @@ FORMAT_VERSION = 3
 In version 1 all images had the same noise; in version 2 keys had other names.
 """
 
-Row = dict[str, Any]
+BenchmarkRow = dict[str, Any]
 """The results of one map: image, label, name of the map (a method or a baseline), and values by metric."""
 
 
@@ -43,10 +43,10 @@ class KeptRows:
     """
 
     file: Path | None = None
-    images: dict[int, list[Row]] = field(default_factory=dict)
+    images: dict[int, list[BenchmarkRow]] = field(default_factory=dict)
     skipped: dict[int, str] = field(default_factory=dict)
 
-    def add(self, index: int, rows: list[Row]) -> None:
+    def add(self, index: int, rows: list[BenchmarkRow]) -> None:
         """Append the rows of an image."""
         self._write({"index": index, "rows": rows})
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from saywhy.errors import MethodError
 from saywhy.validation import validate
 
-Sentences = Int[Tensor, "batch hypothesis word"]
+Hypotheses = Int[Tensor, "batch hypothesis word"]
 Gains = Float[Tensor, "batch hypothesis word"]
 Totals = Float[Tensor, "batch hypothesis"]
 Lengths = Int[Tensor, "batch hypothesis"]
@@ -39,7 +39,7 @@ class Decoded:
         finished: whether the last word is the end; unfinished hypotheses were cut off at the maximum length.
     """
 
-    words: Sentences
+    words: Hypotheses
     log_probabilities: Gains
     lengths: Lengths
     totals: Totals
@@ -48,7 +48,7 @@ class Decoded:
 
     @staticmethod
     def of(
-        words: Sentences,
+        words: Hypotheses,
         log_probabilities: Gains,
         lengths: Lengths,
         totals: Totals,

@@ -10,7 +10,7 @@ from torch import Tensor
 from saywhy.decoding.beam import likeliest
 from saywhy.decoding.decoded import Decoded, LengthPenalty
 from saywhy.decoding.greedy import follow
-from saywhy.decoding.step import DecodingLimits, LogProbabilities, Rows, State, Step, Stepper
+from saywhy.decoding.step import DecoderState, DecodingLimits, LogProbabilities, Rows, Step, Stepper
 from saywhy.errors import InputError, MethodError
 from saywhy.shapes import to_float64
 from saywhy.validation import PositiveFloat, real_number, validate, whole_number
@@ -19,7 +19,7 @@ from saywhy.validation import PositiveFloat, real_number, validate, whole_number
 @torch.no_grad()
 def sample(
     step: Step,
-    state: State,
+    state: DecoderState,
     start: Int[Tensor, " batch"],
     *,
     end: int,

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from saywhy.decoding.step import LogProbabilities, Rows, State, Step
+from saywhy.decoding.step import DecoderState, LogProbabilities, Rows, Step
 from saywhy.errors import InputError, MethodError, ModelError, SaywhyWarning
 from saywhy.shapes import at_least_float32
 from saywhy.validation import whole_number
@@ -36,7 +36,7 @@ class Generation:
     """
 
     step: Step
-    state: State
+    state: DecoderState
     start: Int[Tensor, " batch"]
     end: int
     suppress_tokens: tuple[int, ...] = ()

@@ -82,7 +82,7 @@ class Questions:
         return len(self.answers)
 
 
-class Learner(nn.Module):
+class UCAMLearner(nn.Module):
     """The trained part: the VQA head with its variance head."""
 
     def __init__(self, head: VQAHead, how: UCAM) -> None:
@@ -131,7 +131,7 @@ def learn(
     """Train the VQA head in place; returns the seconds. See :func:`saywhy.training.loop.optimize`."""
     settings = {**plan.settings(), "scenes": len(questions), "steps": steps, "ucam": repr(how)}
     seconds = optimize(
-        Learner(head, how),
+        UCAMLearner(head, how),
         vqa_loss(questions, plan),
         steps,
         plan,

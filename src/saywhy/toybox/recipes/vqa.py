@@ -56,7 +56,7 @@ CENTRE_WEIGHT, NAME_WEIGHT = 20.0, 5.0
 PLAN = Plan((), batch=48, rate=2e-3, clip=5.0)
 
 
-class Learner(nn.Module):
+class VQALearner(nn.Module):
     """The trained parts: the trunk's last layers, the VQA head, and an auxiliary head for the cells."""
 
     def __init__(self, network: VQAModel, known: Vocabulary) -> None:
@@ -156,7 +156,7 @@ def learn(
     """Train trunk and head in place; returns the seconds. See :func:`saywhy.training.loop.optimize`."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(plan.seed)
-        learner = Learner(network, known)
+        learner = VQALearner(network, known)
     words, answers = scenes.questions(known)
 
     def loss(model: nn.Module, step: int, share: slice) -> Tensor:
