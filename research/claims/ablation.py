@@ -18,7 +18,7 @@ from rich.progress import Progress
 from torch import Tensor
 
 import saywhy
-from research.claims.maps import Measurements
+from research.claims.maps import MapMeasurements
 from research.claims.measure import difference, table, verdict
 from research.claims.section import at_most, run, scaled, zeros_allowed
 from research.claims.study import Item, Study, coarse_on_image, named_study, on_image, toybox_study
@@ -56,7 +56,7 @@ ALONE, SEVERAL = 200, 80
 class AblationResults:
     """Measurements: "error" of the top prediction's box, and "energy" inside the boxes of the classes in the image."""
 
-    measurements: Measurements = field(default_factory=Measurements)
+    measurements: MapMeasurements = field(default_factory=MapMeasurements)
     layers: tuple[str, ...] = ()
 
     def add(self, item: Item, layers: tuple[str, ...], alone: bool) -> None:

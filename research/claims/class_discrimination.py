@@ -23,7 +23,7 @@ from torch import Tensor
 
 import saywhy
 from research.claims.classifiers import Classifier, classifier
-from research.claims.maps import Mask, Measurements, verdict_row
+from research.claims.maps import MapMeasurements, Mask, verdict_row
 from research.claims.measure import estimate, table
 from research.claims.section import at_most, run, scaled, zeros_allowed
 from research.claims.study import ENDS, Item, Study, named_study, toybox_study
@@ -53,7 +53,7 @@ Shown = Bool[Tensor, "height width"]
 class ClassDiscrimination:
     """Correct predictions of the evaluation network, by the way in which a map is shown and by map."""
 
-    measurements: Measurements = field(default_factory=Measurements)
+    measurements: MapMeasurements = field(default_factory=MapMeasurements)
 
     def add(self, item: Item, evaluator: saywhy.Model) -> None:
         """Measure one image with two kinds of objects, each shown in both ways."""

@@ -53,7 +53,7 @@ FURTHER = Plan((), batch=32, rate=5e-4, clip=5.0)
 """The plan of pretraining, and that of further training."""
 
 
-class Learner(nn.Module):
+class AttentionLearner(nn.Module):
     """A head with the loss of its run, for training."""
 
     def __init__(self, head: AttentionVQAHead, how: UCAM | None) -> None:
@@ -118,7 +118,7 @@ def _train(head: AttentionVQAHead, how: UCAM | None, plan: Plan, steps: int, que
     settings = {**plan.settings(), "ucam": repr(how), "steps": steps, "scenes": len(questions)}
     checkpoint = file.with_suffix(".checkpoint")
     seconds = optimize(
-        Learner(head, how), vqa_loss(questions, plan), steps, plan, settings, checkpoint, optimizers=optimizers
+        AttentionLearner(head, how), vqa_loss(questions, plan), steps, plan, settings, checkpoint, optimizers=optimizers
     )
     weights = {name: tensor.contiguous() for name, tensor in head.state_dict().items()}
     with atomic_write(file) as temporary:
