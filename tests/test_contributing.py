@@ -138,13 +138,31 @@ def test_every_file_and_folder_that_the_page_names_exists() -> None:
             assert place.exists() or place.with_suffix(".py").exists(), name
 
 
+def test_every_module_of_the_package_has_a_row() -> None:
+    rows = re.findall(r"^\| (`[^|]+`) \|", section("The house").split("### ")[0], flags=re.MULTILINE)
+    named = {name.strip("/").removesuffix(".py") for line in rows for name in re.findall(r"`([^`]+)`", line)}
+    found = {place.name for place in (ROOT / "src" / "saywhy").iterdir() if (place / "__init__.py").is_file()}
+    found |= {place.stem for place in (ROOT / "src" / "saywhy").glob("[!_]*.py")}
+    assert found == named
+
+
+def test_files_of_the_table_of_changes_exist() -> None:
+    table = section("The house").split("### Where to make a change")[1]
+    for row in re.findall(r"^\| [^|]+ \| (.*) \|$", table, flags=re.MULTILINE):
+        folder = ROOT
+        for name in re.findall(r"`([\w./]+\.(?:py|js))`", row):
+            places = [ROOT / name, ROOT / "src" / "saywhy" / name, folder / name]
+            assert "NAME" in name or any(place.is_file() for place in places), name
+            folder = (ROOT / name).parent
+
+
 def test_entry_point_groups_are_named_in_contributing() -> None:
     from saywhy.datasets.registry import READERS
     from saywhy.methods import METHODS
-    from saywhy.metrics import METRICS
+    from saywhy.metrics import DATASET_METRICS, METRICS
     from saywhy.models import SOURCES
     from saywhy.targets import TARGETS
     from saywhy.tasks.registry import TASKS
 
-    for registry in (METHODS, METRICS, TARGETS, SOURCES, READERS, TASKS):
+    for registry in (METHODS, METRICS, DATASET_METRICS, TARGETS, SOURCES, READERS, TASKS):
         assert f"`{registry.group}`" in section("In a package of your own")

@@ -3,6 +3,7 @@
 import pkgutil
 import re
 import subprocess
+import tomllib
 import warnings
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import saywhy
 from saywhy.cli import app
 from saywhy.cli.pages import methods_page, metrics_page, with_tables
 from saywhy.metrics import METRICS, all_dataset_metrics
+from saywhy.tasks.registry import import_metrics
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -30,6 +32,7 @@ def test_metrics_page_equals_the_registry() -> None:
 def test_the_page_of_metrics_has_the_dataset_level_metrics() -> None:
     page = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
     shown = CliRunner().invoke(app, ["metrics"], env={"COLUMNS": "400", "TERM": "dumb"}).output
+    import_metrics()
     for one in all_dataset_metrics():
         assert f"| `{one.name}` | {one.value} | {one.better} | {one.range} | {one.paper} |" in page
         assert one.name in shown
@@ -38,6 +41,11 @@ def test_the_page_of_metrics_has_the_dataset_level_metrics() -> None:
         assert metric.name in shown
     assert "human attention" in page  # as a dataset-level metric, and as no input of a metric
     assert "| human attention |" not in page
+
+
+def test_package_description_is_the_tagline_of_the_readme() -> None:
+    described = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["description"]
+    assert f"\n*{described}*\n" in README
 
 
 def test_readme_tables_equal_the_registries() -> None:

@@ -137,7 +137,7 @@ def test_attributes_cannot_be_assigned(e: Explanation) -> None:
         e.layers = ("other",)  # type: ignore[misc]
 
 
-def test_repr(e: Explanation, tiny: Build) -> None:
+def test_repr_names_samples_targets_methods_and_layers(e: Explanation, tiny: Build) -> None:
     assert re.fullmatch(
         r"Explanation of 2 samples, 3 targets: cat \(\S+\), dog \(\S+\), cat - mug \(\S+\); "
         r"gradcam, hirescam at features, stem, 8×8",
@@ -563,7 +563,7 @@ class Scored(nn.Module):
         return self.scores(torch.relu(self.features(x)))
 
 
-def test_good_diagnostics(tiny: Build) -> None:
+def test_layout_and_gradient_diagnostics_are_good(tiny: Build) -> None:
     found = diagnostics_of(saywhy.explain(tiny(), torch.rand(1, 3, 16, 16), target=0, relu=False))
     assert {"layout", "gradient", "evidence", "saturation"} <= set(found)
     assert found["layout"].state == "good"

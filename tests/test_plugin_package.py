@@ -94,11 +94,14 @@ LISTS = {
 }
 """Commands, and how the line begins that the package adds."""
 
+JSON_LISTS = {"methods": "brightness", "models": "example", "datasets": "example", "tasks": "naming"}
+"""Commands, and the name of what the package adds."""
+
 LISTED = """
 import json, sys
 from typer.testing import CliRunner
 from saywhy.cli import app
-print(json.dumps({command: CliRunner().invoke(app, [command]).output for command in sys.argv[1:]}))
+print(json.dumps({command: CliRunner().invoke(app, command.split()).output for command in sys.argv[1:]}))
 """
 
 
@@ -106,6 +109,13 @@ def test_command_line_lists_plugin_entries(run: Callable[..., str]) -> None:
     shown = json.loads(run("-c", LISTED, *LISTS))
     for command, begins in LISTS.items():
         assert any(line.startswith(begins) for line in shown[command].splitlines()), command
+    assert any(line.startswith("saywhy_plugin_example.mean_peak") for line in shown["metrics"].splitlines())
+
+
+def test_json_lists_have_plugin_entries(run: Callable[..., str]) -> None:
+    shown = json.loads(run("-c", LISTED, *(f"{command} --json" for command in JSON_LISTS)))
+    for command, name in JSON_LISTS.items():
+        assert name in {entry["name"] for entry in json.loads(shown[f"{command} --json"])}, command
 
 
 def test_explain_command_uses_plugin_entries(run: Callable[..., str], tmp_path: Path) -> None:

@@ -65,6 +65,7 @@ def test_lazy_names_are_public_and_not_loaded_on_import() -> None:
     assert not late & loaded_by("import saywhy")
     assert "saywhy.tasks.vqa.ask" in loaded_by("from saywhy import ask")
     assert set(saywhy._ON_FIRST_USE) < set(saywhy.__all__) == set(dir(saywhy))
+    assert "saywhy.checks" in loaded_by("import saywhy\nsaywhy.checks.CheckLimits()")
     with pytest.raises(AttributeError, match="module 'saywhy' has no attribute 'aks'"):
         saywhy.aks  # noqa: B018
 

@@ -262,7 +262,7 @@ class TestLimits:
     @pytest.mark.parametrize("value", [0, 1, "no", None])
     def test_true_or_false_raises_for_other_values(self, value):
         true_or_false(early=True, refill=np.bool_(False))
-        with pytest.raises(MethodError, match="refill is True or False, got"):
+        with pytest.raises(MethodError, match="refill must be true or false, got"):
             true_or_false(MethodError, early=True, refill=value)
 
 

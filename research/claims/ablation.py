@@ -18,11 +18,11 @@ from rich.progress import Progress
 from torch import Tensor
 
 import saywhy
-from research.claims.maps import Measurements
+from research.claims.maps import MapMeasurements
 from research.claims.measure import difference, table, verdict
 from research.claims.section import at_most, run, scaled, zeros_allowed
 from research.claims.study import Item, Study, coarse_on_image, named_study, on_image, toybox_study
-from saywhy.engine.rules import Rule, apply_rule
+from saywhy.engine.rules import BackwardRule, apply_rule
 from saywhy.methods import gradcam
 from saywhy.metrics.boxes import box_masks, found_boxes, localization_errors
 from saywhy.metrics.correlation import rank_correlation
@@ -36,7 +36,10 @@ SETTINGS = {
     "absolute gradients": {"pooling": "abs"},
     "maximum of the gradients": {"pooling": "max"},
 }
-RULES: dict[str, Rule] = {"deconvnet in the backward pass": "deconvnet", "guided ReLU in the backward pass": "guided"}
+RULES: dict[str, BackwardRule] = {
+    "deconvnet in the backward pass": "deconvnet",
+    "guided ReLU in the backward pass": "guided",
+}
 VARIANTS = (WHOLE, *SETTINGS, *RULES)
 
 PAPER = dict(zip(VARIANTS, (0.5965, 0.7498, 0.5819, 0.5996, 0.8395, 0.5914), strict=True))
@@ -53,7 +56,7 @@ ALONE, SEVERAL = 200, 80
 class AblationResults:
     """Measurements: "error" of the top prediction's box, and "energy" inside the boxes of the classes in the image."""
 
-    measurements: Measurements = field(default_factory=Measurements)
+    measurements: MapMeasurements = field(default_factory=MapMeasurements)
     layers: tuple[str, ...] = ()
 
     def add(self, item: Item, layers: tuple[str, ...], alone: bool) -> None:
@@ -148,7 +151,7 @@ def variants(item: Item, classes: list[int], layers: tuple[str, ...]) -> dict[st
 
 
 def with_backward_rule(
-    model: saywhy.Model, image: object, classes: list[int], layer: str | None, rule: Rule
+    model: saywhy.Model, image: object, classes: list[int], layer: str | None, rule: BackwardRule
 ) -> MapStack:
     """Compute Grad-CAM with another backward rule for the ReLUs after the layer: raw, [1, target, row, column]."""
     captured = saywhy.capture(model, image, classes, layer)

@@ -17,8 +17,8 @@ from torch import Tensor
 import saywhy
 from research.claims.adversarial_attack import LOW, attack, random_signs
 from research.claims.cases import REAL, Case, answer, photograph
-from research.claims.maps import Measurements, positive_map, verdict_row
-from research.claims.measure import Estimate, Measured, estimate, table
+from research.claims.maps import MapMeasurements, positive_map, verdict_row
+from research.claims.measure import Estimate, ItemValues, estimate, table
 from research.claims.verdict_rows import comparison_row
 from saywhy.metrics.correlation import rank_correlation
 from saywhy.metrics.human_attention import on_grid
@@ -95,7 +95,7 @@ def draw_absent_class(case: Case, logits: Tensor) -> int:
 class Pointing:
     """Measurements on images with known object positions, by group of networks."""
 
-    measurements: Measurements = field(default_factory=Measurements)
+    measurements: MapMeasurements = field(default_factory=MapMeasurements)
     reached: dict[str, list[bool]] = field(default_factory=dict)
     empty: dict[tuple[str, str, str], int] = field(default_factory=dict)
 
@@ -187,14 +187,14 @@ class Pointing:
 
     def _kept_up(self, what: str) -> Estimate:
         after, before = self.measurements.of(what, "after"), self.measurements.of(what, "before")
-        return estimate(Measured(after.values - before.values, after.scenes), over=-MARGIN)
+        return estimate(ItemValues(after.values - before.values, after.scenes), over=-MARGIN)
 
 
 @dataclass
 class MapSimilarity:
     """Similarity of the true class's maps before and after an attack on real images, by network."""
 
-    measurements: Measurements = field(default_factory=Measurements)
+    measurements: MapMeasurements = field(default_factory=MapMeasurements)
     reached: dict[str, list[bool]] = field(default_factory=dict)
     before: dict[tuple[str, str], Tensor] = field(default_factory=dict)
     empty: dict[tuple[str, str], int] = field(default_factory=dict)

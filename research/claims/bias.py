@@ -21,8 +21,8 @@ from torch.nn import functional as F
 
 import saywhy
 from research.claims import language_networks
-from research.claims.maps import Measurements, verdict_row
-from research.claims.measure import Estimate, Measured, as_estimate, estimate, resampled, table
+from research.claims.maps import MapMeasurements, verdict_row
+from research.claims.measure import Estimate, ItemValues, as_estimate, estimate, resampled, table
 from research.claims.verdict_rows import comparison_row
 from saywhy.metrics.localization import energy_pointing
 from saywhy.models import Preprocess
@@ -137,7 +137,7 @@ def _train(
 class BiasResults:
     """Measurements of both networks of every seed."""
 
-    measurements: Measurements = field(default_factory=Measurements)
+    measurements: MapMeasurements = field(default_factory=MapMeasurements)
     at_home: dict[str, list[float]] = field(default_factory=dict)
     empty: dict[tuple[str, str], int] = field(default_factory=dict)
 
@@ -265,10 +265,10 @@ def masks_of(one: Scene, kind: str) -> Tensor:
     return torch.from_numpy(np.stack([of_kind, ~objects]))
 
 
-def unpaired_difference(first: Measured, second: Measured, seed: int = 0) -> Estimate:
+def unpaired_difference(first: ItemValues, second: ItemValues, seed: int = 0) -> Estimate:
     """Return the unpaired difference of means, each side resampled over its own scenes.
 
-    >>> unpaired_difference(Measured(np.ones(3), [1, 2, 3]), Measured(np.zeros(2), [4, 5]))
+    >>> unpaired_difference(ItemValues(np.ones(3), [1, 2, 3]), ItemValues(np.zeros(2), [4, 5]))
     Estimate(value=1.0, low=1.0, high=1.0, items=5, scenes=5)
     """
     generator = np.random.default_rng(seed)  # one generator for both sides, used in order

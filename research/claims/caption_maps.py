@@ -8,7 +8,7 @@ from PIL import Image
 
 import saywhy
 from research.claims.language_networks import SeededModel
-from research.claims.maps import METHODS, Mask, Measurements, inside_and_outside, maps_of, points
+from research.claims.maps import METHODS, MapMeasurements, Mask, inside_and_outside, maps_of, points
 from research.claims.measure import table
 from saywhy.tasks.captioning.caption import caption
 from saywhy.tasks.captioning.generate import generate_captions
@@ -25,7 +25,7 @@ PAPER = {"uniform": "1.0", "guided-backprop": "2.32", "gradcam": "3.27", "guided
 class CaptionResults:
     """Measurements of captions."""
 
-    measurements: Measurements = field(default_factory=Measurements)
+    measurements: MapMeasurements = field(default_factory=MapMeasurements)
     images: int = 0
     named: int = 0
     objects: int = 0

@@ -23,7 +23,7 @@ from torch import Tensor
 
 import saywhy
 from research.claims.classifiers import Classifier, classifier
-from research.claims.maps import Mask, Measurements, verdict_row
+from research.claims.maps import MapMeasurements, Mask, verdict_row
 from research.claims.measure import estimate, table
 from research.claims.section import at_most, run, scaled, zeros_allowed
 from research.claims.study import ENDS, Item, Study, named_study, toybox_study
@@ -51,11 +51,11 @@ Shown = Bool[Tensor, "height width"]
 
 @dataclass
 class ClassDiscrimination:
-    """Correct predictions of the judge, by the way in which a map is shown and by map."""
+    """Correct predictions of the evaluation network, by the way in which a map is shown and by map."""
 
-    measurements: Measurements = field(default_factory=Measurements)
+    measurements: MapMeasurements = field(default_factory=MapMeasurements)
 
-    def add(self, item: Item, judge: saywhy.Model) -> None:
+    def add(self, item: Item, evaluator: saywhy.Model) -> None:
         """Measure one image with two kinds of objects, each shown in both ways."""
         signed, size = (item.explain(list(item.classes), METHODS, channels=how) for how in ("sum", "abs"))
         image = np.asarray(item.image)
@@ -64,15 +64,15 @@ class ClassDiscrimination:
                 shown, there = (
                     one.heatmap(image.shape[:2], "none", method=method)[0, target] for one in (signed, size)
                 )
-                self._ask("itself", method, grey(shown), item, target, judge)
-                self._ask("through", method, through(image, highest(there)), item, target, judge)
+                self._ask("itself", method, grey(shown), item, target, evaluator)
+                self._ask("through", method, through(image, highest(there)), item, target, evaluator)
             outline = item.masks()[0, target].numpy()
-            self._ask("through", MASK, through(image, outline), item, target, judge)
+            self._ask("through", MASK, through(image, outline), item, target, evaluator)
 
-    def _ask(self, way: str, who: str, image: Pixels, item: Item, target: int, judge: saywhy.Model) -> None:
+    def _ask(self, way: str, who: str, image: Pixels, item: Item, target: int, evaluator: saywhy.Model) -> None:
         labels = item.network.model.labels
         kinds = [labels[one] for one in item.classes] if labels is not None else list(item.classes)
-        scores = saywhy.explain(judge, Image.fromarray(image), kinds, "eigencam").scores[0]
+        scores = saywhy.explain(evaluator, Image.fromarray(image), kinds, "eigencam").scores[0]
         self.measurements.add(way, who, right(scores, target), item.place)
 
     def report(self, study: Study) -> str:
@@ -87,13 +87,18 @@ class ClassDiscrimination:
             ]
             for who in (*METHODS, MASK)
         ]
-        heads = ["map", *(f"judge's accuracy: {way}" for way in WAYS.values()), "people, paper", "networks, through it"]
+        heads = [
+            "map",
+            *(f"accuracy of the evaluation network: {way}" for way in WAYS.values()),
+            "people, paper",
+            "networks, through it",
+        ]
         first = found["through"]["gradcam"]
         ends = " or ".join(ENDS.get(form, form) for form in study.forms)
-        return f"""## Class discrimination, by a judge network
+        return f"""## Class discrimination, by an evaluation network
 
 **A proxy for people, not people.** {study.data.name}: {first.scenes} images with two kinds of objects, {first.items}
-maps. The map of one kind, of a network that ends in {ends}, is shown to a network that was trained from another seed,
+maps. The map of one kind, of a network that ends in {ends}, is shown to an evaluation network of another seed,
 which predicts which of the two kinds it is. *The map itself* is a grey image in which zero is mid-grey. *The image
 through it* is the tenth of the image's pixels with the largest magnitude of the map, all others replaced by the image's
 mean colour. Gradients are summed over colour channels, with signs for the map itself and as magnitudes otherwise. A map
@@ -168,23 +173,26 @@ def through(image: Pixels, seen: Mask) -> Pixels:
     return np.where(seen[:, :, None], image, mean)
 
 
-def judges(explained: Sequence[Classifier], others: Sequence[Classifier]) -> Iterator[tuple[Classifier, Classifier]]:
-    """Yield every network with a judge of the next seed.
+def evaluation_pairs(
+    explained: Sequence[Classifier], others: Sequence[Classifier]
+) -> Iterator[tuple[Classifier, Classifier]]:
+    """Yield every network with an evaluation network of the next seed.
 
     Raises:
         InputError: there are not networks of two seeds.
 
     >>> networks = tuple(Classifier(seed, None) for seed in range(3))
-    >>> [(one.seed, judge.seed) for one, judge in judges(networks, networks)]
+    >>> [(one.seed, evaluator.seed) for one, evaluator in evaluation_pairs(networks, networks)]
     [(0, 1), (1, 2), (2, 0)]
     """
     for number, network in enumerate(explained):
-        judge = others[(number + 1) % len(others)]
-        if judge.seed == network.seed:
+        evaluator = others[(number + 1) % len(others)]
+        if evaluator.seed == network.seed:
             raise InputError(
-                f"expected a judge of another seed, got seed {judge.seed} for both. Give networks of two seeds."
+                f"expected an evaluation network of another seed, got seed {evaluator.seed} for both. "
+                "Give networks of two seeds."
             )
-        yield network, judge
+        yield network, evaluator
 
 
 def pairs(items: Iterator[Item]) -> Iterator[Item]:
@@ -193,13 +201,15 @@ def pairs(items: Iterator[Item]) -> Iterator[Item]:
 
 
 @zeros_allowed()
-def measure_study(study: Study, judging: Sequence[Classifier], count: int, progress: Progress) -> ClassDiscrimination:
-    """Measure ``count`` images for every network, judged by another one."""
+def measure_study(
+    study: Study, evaluators: Sequence[Classifier], count: int, progress: Progress
+) -> ClassDiscrimination:
+    """Measure ``count`` images for every network, with another one as the evaluation network."""
     found = ClassDiscrimination()
-    for network, judge in judges(study.networks, judging):
-        what = f"class discrimination, network {network.seed}, judge {judge.seed}"
+    for network, evaluator in evaluation_pairs(study.networks, evaluators):
+        what = f"class discrimination, network {network.seed}, evaluation network {evaluator.seed}"
         for item in at_most(count, pairs(study.items(network, alone=False)), what, progress):
-            found.add(item, judge.model)
+            found.add(item, evaluator.model)
     return found
 
 
@@ -207,7 +217,7 @@ def report(
     progress: Progress,
     share: float = 1.0,
     study: Study | None = None,
-    judging: Sequence[Classifier] = (),
+    evaluators: Sequence[Classifier] = (),
     items: int = IMAGES,
 ) -> str:
     """Measure, and return the section as Markdown.
@@ -216,13 +226,13 @@ def report(
         progress: shows the progress.
         share: share of the images, for a quick run.
         study: the explained networks and data; None takes those of Toybox that end in hidden layers.
-        judging: the judges, of other seeds; in Toybox those that end in pooling.
+        evaluators: the evaluation networks, of other seeds; in Toybox those that end in pooling.
         items: images for every network.
     """
     if study is None:
         study = toybox_study(progress, ("mlp",))
-        judging = [classifier(network.seed, progress) for network in study.networks]
-    return measure_study(study, judging, scaled(items, share), progress).report(study)
+        evaluators = [classifier(network.seed, progress) for network in study.networks]
+    return measure_study(study, evaluators, scaled(items, share), progress).report(study)
 
 
 def main(
@@ -231,14 +241,14 @@ def main(
     data: Annotated[str | None, typer.Option(help="Another data set, e.g. voc:PATH:val.")] = None,
     model: Annotated[str, typer.Option(help="The network for that data set.")] = "torchvision:vgg16",
     weights: Annotated[Path | None, typer.Option(help="The weights of that network.")] = None,
-    judge: Annotated[str, typer.Option(help="The network that serves as the judge.")] = "torchvision:resnet50",
-    judge_weights: Annotated[Path | None, typer.Option(help="The weights of that network.")] = None,
+    evaluator: Annotated[str, typer.Option(help="The evaluation network.")] = "torchvision:resnet50",
+    evaluator_weights: Annotated[Path | None, typer.Option(help="The weights of that network.")] = None,
     items: Annotated[int, typer.Option(min=2, help="Images for every network.")] = IMAGES,
 ) -> None:
     """Measure the section, and print or write it."""
     study = named_study(model, data, weights=weights) if data else None
-    judging = [Classifier(1, saywhy.load(judge, judge_weights), judge)] if data else []
-    run(lambda progress: report(progress, share, study, judging, items), out)
+    evaluators = [Classifier(1, saywhy.load(evaluator, evaluator_weights), evaluator)] if data else []
+    run(lambda progress: report(progress, share, study, evaluators, items), out)
 
 
 if __name__ == "__main__":

@@ -40,8 +40,8 @@ from research.claims.decoders import (
     siblings,
 )
 from research.claims.language_networks import SeededModel, captioner
-from research.claims.maps import Measurements, verdict_row
-from research.claims.measure import Estimate, Measured, difference, estimate, table, unpaired_difference
+from research.claims.maps import MapMeasurements, verdict_row
+from research.claims.measure import Estimate, ItemValues, difference, estimate, table, unpaired_difference
 from research.claims.parallel import WORKERS, run_jobs
 from research.claims.section import run, scaled, zeros_allowed
 from saywhy.metrics.diversity import bleu, distinct, map_distance, repeated, similarity
@@ -143,9 +143,9 @@ def choose_penalties(seed: int, share: float) -> dict[str, float]:
 
 
 @zeros_allowed()
-def measure_decoders(seed: int, objects: int, diversity_penalties: dict[str, float], share: float) -> Measurements:
+def measure_decoders(seed: int, objects: int, diversity_penalties: dict[str, float], share: float) -> MapMeasurements:
     """Measure every decoder on scenes with a given number of objects; with the largest number also its maps."""
-    captioner_network, kept = _captioner(seed), Measurements()
+    captioner_network, kept = _captioner(seed), MapMeasurements()
     scenes = _test_scenes(seed, objects, share)
     map_scenes = scaled(MAP_SCENES, share) if objects == max(OBJECT_COUNTS) else 0
     features, numbers = trunk_features(captioner_network, scenes), [drawn.index for drawn in scenes]
@@ -158,9 +158,9 @@ def measure_decoders(seed: int, objects: int, diversity_penalties: dict[str, flo
     return kept
 
 
-def sweep_penalties(seed: int, share: float) -> Measurements:
+def sweep_penalties(seed: int, share: float) -> MapMeasurements:
     """Measure diverse beam search at several diversity penalties."""
-    captioner_network, kept = _captioner(seed), Measurements()
+    captioner_network, kept = _captioner(seed), MapMeasurements()
     scenes = _test_scenes(seed, max(OBJECT_COUNTS), share)
     features, numbers = trunk_features(captioner_network, scenes), [drawn.index for drawn in scenes]
     swept_decoders = {
@@ -189,7 +189,9 @@ def _test_scenes(seed: int, objects: int, share: float) -> list[Scene]:
     return scenes_of("talk-test", objects, 10_000 * (seed + 1), scaled(EACH, share))
 
 
-def _measure(measurements: Measurements, who: str, drawn: Scene, captions_of_one: DecodedCaptions, seed: int) -> None:
+def _measure(
+    measurements: MapMeasurements, who: str, drawn: Scene, captions_of_one: DecodedCaptions, seed: int
+) -> None:
     people, texts, place = [one.text for one in captions(drawn)], captions_of_one.texts, (seed, drawn.index)
     objects = len(drawn.objects)
     found = {f"distinct-{n}": distinct([texts], n) for n in (1, 2, 3, 4)}
@@ -221,7 +223,7 @@ class DecoderResults:
         kept: every measure.
     """
 
-    measurements: Measurements
+    measurements: MapMeasurements
 
     def report(self) -> str:
         """Return the tables."""
@@ -321,7 +323,7 @@ class DecoderResults:
         gains = []
         for objects in (max(OBJECT_COUNTS), min(OBJECT_COUNTS)):
             ours, theirs = (self.measurements.of(f"{what} of {objects}", who) for who in (DIVERSE, BEAM))
-            gains.append(Measured(ours.values - theirs.values, ours.scenes))
+            gains.append(ItemValues(ours.values - theirs.values, ours.scenes))
         return verdict_row(
             f"The gain in {what} over beam search grows with the number of objects", unpaired_difference(*gains)
         )
@@ -352,7 +354,7 @@ decidable here.
 
 def report(progress: Progress, share: float = 1.0, seeds: int = SEEDS, workers: int = WORKERS) -> str:
     """Measure, and return the page as Markdown."""
-    begin, kept = perf_counter(), Measurements()
+    begin, kept = perf_counter(), MapMeasurements()
     run_jobs(_train_captioner, [(seed,) for seed in range(1, seeds)], "training networks", progress, workers)
     trained = perf_counter() - begin
     diversity_penalties = run_jobs(

@@ -14,7 +14,7 @@ from torch import Tensor
 
 import saywhy
 from research.claims.cases import REAL, Case, answer, is_correct, photographs, squeezenet
-from research.claims.maps import Measurements, positive_map, verdict_row
+from research.claims.maps import MapMeasurements, positive_map, verdict_row
 from research.claims.measure import UNDECIDED, estimate, table
 from research.claims.verdict_rows import comparison_row
 from saywhy.metrics.correlation import rank_correlation
@@ -77,7 +77,7 @@ def failures(cases: list[Case]) -> tuple[list[Failure], list[Failure]]:
 class FailureResults:
     """Measurements of failures."""
 
-    measurements: Measurements = field(default_factory=Measurements)
+    measurements: MapMeasurements = field(default_factory=MapMeasurements)
     rows: list[list[object]] = field(default_factory=list)
 
     def add(self, failure: Failure, wrong: bool) -> None:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 import saywhy
 from research.claims.classifiers import Classifier
-from research.claims.maps import Measurements, verdict_row
+from research.claims.maps import MapMeasurements, verdict_row
 from research.claims.measure import estimate, table
 from research.claims.section import at_most, run, scaled, zeros_allowed
 from research.claims.study import ENDS, Study, named_study, supported_methods, toybox_study
@@ -53,7 +53,7 @@ REAL = "SqueezeNet"
 class FaithfulnessResults:
     """Rank correlations, by form of network and window ("gap, a tenth"), and by map."""
 
-    measurements: Measurements = field(default_factory=Measurements)
+    measurements: MapMeasurements = field(default_factory=MapMeasurements)
     images: dict[str, str] = field(default_factory=dict)
 
     def add(

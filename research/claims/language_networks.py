@@ -39,7 +39,7 @@ def vqa_network(seed: int, progress: Progress) -> SeededModel:
         return SeededModel(seed, saywhy.load("toybox:vqa"))
     file = FOLDER / f"toybox-vqa-{seed}.safetensors"
     if not file.exists():
-        steps = (vqa_recipe.SEEING * 2 // 5, vqa_recipe.ASKING * 2 // 5)
+        steps = (vqa_recipe.TRUNK_STEPS * 2 // 5, vqa_recipe.ANSWER_STEPS * 2 // 5)
         vqa_recipe.train(file, seed, SCENES, TESTS, steps, progress)
     return SeededModel(seed, saywhy.load("toybox:vqa", file))
 

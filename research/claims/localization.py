@@ -16,7 +16,7 @@ import typer
 from rich.progress import Progress
 
 import saywhy
-from research.claims.maps import Measurements
+from research.claims.maps import MapMeasurements
 from research.claims.measure import table
 from research.claims.section import at_most, run, scaled, zeros_allowed
 from research.claims.study import (
@@ -61,7 +61,7 @@ PAPER = {
 class LocalizationResults:
     """Measurements by quantity, and by map and form of network, e.g. "gradcam (mlp)"."""
 
-    measurements: Measurements = field(default_factory=Measurements)
+    measurements: MapMeasurements = field(default_factory=MapMeasurements)
     cam_differences: list[float] = field(default_factory=list)
 
     def alone(self, item: Item, methods: list[str]) -> None:

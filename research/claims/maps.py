@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 import saywhy
-from research.claims.measure import Estimate, Measured, difference, estimate, verdict
+from research.claims.measure import Estimate, ItemValues, difference, estimate, verdict
 from saywhy.metrics.human_attention import centre_prior
 
 METHODS = ("gradcam", "guided-gradcam", "guided-backprop", "hirescam", "rsi-gradcam", "model-attention")
@@ -62,7 +62,7 @@ Scene = tuple[int, int]
 
 
 @dataclass
-class Measurements:
+class MapMeasurements:
     """Measurements of items, by quantity (``what``) and by map (``who``)."""
 
     values: dict[tuple[str, str], list[Any]] = field(default_factory=dict)
@@ -73,17 +73,17 @@ class Measurements:
         self.values.setdefault((what, who), []).append(value)
         self.scenes.setdefault((what, who), []).append(scene)
 
-    def join(self, other: "Measurements") -> None:
+    def join(self, other: "MapMeasurements") -> None:
         """Append all measurements of another object."""
         for key, values in other.values.items():
             self.values.setdefault(key, []).extend(values)
             self.scenes.setdefault(key, []).extend(other.scenes[key])
 
-    def of(self, what: str, who: str, network: int | None = None) -> Measured:
+    def of(self, what: str, who: str, network: int | None = None) -> ItemValues:
         """Return all measurements in their order, or those of one network."""
         taken = [i for i, scene in enumerate(self.scenes[what, who]) if network in (None, scene[0])]
         values, scenes = self.values[what, who], self.scenes[what, who]
-        return Measured(np.array([values[i] for i in taken], float), [scenes[i] for i in taken])
+        return ItemValues(np.array([values[i] for i in taken], float), [scenes[i] for i in taken])
 
     def estimates(self, what: str, who: Sequence[str] = EVERYBODY) -> dict[str, Estimate]:
         """Return the estimates of all maps that were measured."""

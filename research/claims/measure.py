@@ -47,7 +47,7 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class Measured:
+class ItemValues:
     """Measurements of items, each with its scene.
 
     Attributes:
@@ -73,22 +73,22 @@ class Measured:
         return found
 
 
-def estimate(measured: Measured, over: float = 0.0, seed: int = 0) -> Estimate:
+def estimate(measured: ItemValues, over: float = 0.0, seed: int = 0) -> Estimate:
     """Return the mean (or quotient of means) less ``over``, with its 95 % bootstrap interval over scenes.
 
-    >>> estimate(Measured(np.array([1.0, 1.0, 1.0]), ["a", "a", "b"]))
+    >>> estimate(ItemValues(np.array([1.0, 1.0, 1.0]), ["a", "a", "b"]))
     Estimate(value=1.0, low=1.0, high=1.0, items=3, scenes=2)
-    >>> estimate(Measured(np.array([[3.0, 1.0], [1.0, 0.0]]), ["a", "a"])).value  # no single item can make it infinite
+    >>> estimate(ItemValues(np.array([[3.0, 1.0], [1.0, 0.0]]), ["a", "a"])).value  # no item makes it infinite
     4.0
     """
     sums = measured.sums()
     return as_estimate(quotient_of_sums(sums) - over, resampled(sums, seed) - over, measured)
 
 
-def difference(first: Measured, second: Measured, seed: int = 0) -> Estimate:
+def difference(first: ItemValues, second: ItemValues, seed: int = 0) -> Estimate:
     """Return the paired difference: the first statistic less the second, on the same scenes.
 
-    >>> one, two = Measured(np.array([2.0, 3.0]), ["a", "b"]), Measured(np.array([1.0, 2.0]), ["a", "b"])
+    >>> one, two = ItemValues(np.array([2.0, 3.0]), ["a", "b"]), ItemValues(np.array([1.0, 2.0]), ["a", "b"])
     >>> difference(one, two).low
     1.0
     """
@@ -98,10 +98,10 @@ def difference(first: Measured, second: Measured, seed: int = 0) -> Estimate:
     return as_estimate(quotient_of_sums(a) - quotient_of_sums(b), resampled(a, seed) - resampled(b, seed), first)
 
 
-def unpaired_difference(first: Measured, second: Measured, seed: int = 0) -> Estimate:
+def unpaired_difference(first: ItemValues, second: ItemValues, seed: int = 0) -> Estimate:
     """Return the unpaired difference: the first statistic less the second, on different scenes.
 
-    >>> unpaired_difference(Measured(np.array([2.0, 2.0]), ["a", "b"]), Measured(np.array([1.0]), ["c"])).low
+    >>> unpaired_difference(ItemValues(np.array([2.0, 2.0]), ["a", "b"]), ItemValues(np.array([1.0]), ["c"])).low
     1.0
     """
     a, b = first.sums(), second.sums()
@@ -149,7 +149,7 @@ def resampled(sums: Sums, seed: "int | np.random.Generator") -> np.ndarray:
     return bootstrap_distribution(sums, quotient_of_sums, RESAMPLES, seed)
 
 
-def as_estimate(value: np.ndarray, of_draws: np.ndarray, measured: Measured) -> Estimate:
+def as_estimate(value: np.ndarray, of_draws: np.ndarray, measured: ItemValues) -> Estimate:
     """Return a statistic with the interval of its bootstrap distribution."""
     low, high = percentile_interval(of_draws, (1 - LEVEL) / 2)
     return Estimate(float(value), low, high, len(measured.scenes), len(set(measured.scenes)))

@@ -14,7 +14,7 @@ from rich.progress import Progress
 import saywhy
 from research.claims import language_networks
 from research.claims.cases import Case, answer
-from research.claims.maps import Measurements, verdict_row
+from research.claims.maps import MapMeasurements, verdict_row
 from research.claims.measure import estimate, table
 from research.claims.verdict_rows import comparison_row
 from saywhy.metrics.localization import energy_pointing
@@ -53,7 +53,7 @@ def found_by_both(case: Case, other: saywhy.Model) -> Case | None:
 class PreferenceResults:
     """Measurements of pairs of networks."""
 
-    measurements: Measurements = field(default_factory=Measurements)
+    measurements: MapMeasurements = field(default_factory=MapMeasurements)
     precision: list[tuple[float, float]] = field(default_factory=list)
 
     def pair(self, better: saywhy.Model, other: saywhy.Model, tests: int) -> None:

@@ -21,7 +21,7 @@ from torch import Tensor
 
 import saywhy
 from research.claims.classifiers import Classifier
-from research.claims.maps import Measurements, verdict_row
+from research.claims.maps import MapMeasurements, verdict_row
 from research.claims.measure import estimate, table
 from research.claims.section import at_most, run, scaled, zeros_allowed
 from research.claims.study import Item, Study, named_study, on_image, supported_methods, toybox_study
@@ -73,7 +73,7 @@ class PointingResults:
         thresholds: for each method, the thresholds of the networks.
     """
 
-    measurements: Measurements = field(default_factory=Measurements)
+    measurements: MapMeasurements = field(default_factory=MapMeasurements)
     classes: list[int] = field(default_factory=list)
     thresholds: dict[str, list[float]] = field(default_factory=dict)
 

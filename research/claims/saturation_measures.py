@@ -15,7 +15,7 @@ from torch import Tensor
 
 import saywhy
 from research.claims.cases import Case
-from research.claims.maps import Measurements
+from research.claims.maps import MapMeasurements
 from research.claims.measure import table
 from research.claims.verdict_rows import comparison_row
 from saywhy.engine.runner import ModelRunner
@@ -146,7 +146,7 @@ MEASURED = {"energy": "energy on the object", "hits": "peak on the object", "box
 class SaturationResults:
     """Measurements, by group of networks and by bin."""
 
-    measurements: Measurements = field(default_factory=Measurements)
+    measurements: MapMeasurements = field(default_factory=MapMeasurements)
 
     def add(self, group: str, case: Case, found: ClassMaps) -> None:
         """Measure the maps of one case at every factor."""

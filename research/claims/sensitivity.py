@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 import saywhy
 from research.claims.cases import Case
-from research.claims.maps import Measurements, verdict_row
-from research.claims.measure import Estimate, Measured, estimate, table
+from research.claims.maps import MapMeasurements, verdict_row
+from research.claims.measure import Estimate, ItemValues, estimate, table
 from research.claims.saturation_measures import LOGIT, PROBABILITY, STEPS, Tempered
 from research.claims.verdict_rows import comparison_row
 from saywhy.metrics.correlation import rank_correlation
@@ -48,7 +48,7 @@ WORST = 1.0
 class SensitivityResults:
     """Measurements, by network."""
 
-    measurements: Measurements = field(default_factory=Measurements)
+    measurements: MapMeasurements = field(default_factory=MapMeasurements)
     most: dict[str, int] = field(default_factory=dict)
     copies: dict[tuple[str, str], saywhy.Model] = field(default_factory=dict)
 
@@ -240,9 +240,9 @@ def maps_by_score(case: Case) -> dict[str, Tensor]:
     return {LOGIT: one[0], PROBABILITY: one[1], SURE: one[2], RSI: path[1], RSI_SURE: path[2]}
 
 
-def _margin(values: Measured, most: float) -> Estimate:
+def _margin(values: ItemValues, most: float) -> Estimate:
     """Return the estimate of a limit less the values."""
-    return estimate(Measured(most - values.values, values.scenes))
+    return estimate(ItemValues(most - values.values, values.scenes))
 
 
 def _completeness_error(found: saywhy.Explanation) -> float:

@@ -29,7 +29,7 @@ from rich.progress import Progress
 
 import saywhy
 from research.claims.language_networks import FOLDER
-from research.claims.measure import FEWEST, Estimate, Measured, estimate, table
+from research.claims.measure import FEWEST, Estimate, ItemValues, estimate, table
 from research.claims.section import at_most, run, zeros_allowed
 from research.claims.trust_controls import CONTROLS, MIXTURES, OUTLINE, controls
 from saywhy.checks import CHECKS, CheckLimits, CheckResult, Measurement, Verdict, verdicts
@@ -238,7 +238,7 @@ def interval(rows: Sequence[Row], value: Callable[[Row], float]) -> Estimate:
     scenes have the same value (so that the bootstrap interval has no width), it is Wilson's interval for that number of
     scenes.
     """
-    found = estimate(Measured(np.array([value(row) for row in rows], float), [row.scene for row in rows]))
+    found = estimate(ItemValues(np.array([value(row) for row in rows], float), [row.scene for row in rows]))
     if found.items > found.scenes and found.low < found.high:
         return found
     return Estimate(found.value, *wilson(found.value, found.scenes), found.items, found.scenes)

@@ -28,6 +28,8 @@ def weighted_auroc(
 ) -> Each:
     """Return the AUROC for every resample of the questions, given as weights.
 
+    :func:`saywhy.metrics.calibration.auroc` would sort the values of every resample again; here one sort serves all.
+
     >>> weighted_auroc(np.array([0.1, 0.2, 0.3]), np.array([False, True, False]), np.ones((1, 3)))
     array([0.5])
     """
@@ -60,15 +62,15 @@ def _mean(values: Each, weights: Float[np.ndarray, "draw question"]) -> Curve:
 
 
 @dataclass(frozen=True)
-class Statistic:
-    """A number and its 95 % interval."""
+class SeedEstimate:
+    """A mean over seeds and its 95 % interval; :class:`research.claims.measure.Estimate` is that of items of scenes."""
 
     value: float
     low: float
     high: float
 
     @staticmethod
-    def of(curves: list[Curve]) -> "Statistic":
+    def of(curves: list[Curve]) -> "SeedEstimate":
         """Return the mean over seeds; each resample has the same scenes for all seeds.
 
         A bootstrap over three seeds would underestimate their variation, so that it widens the interval by Student's t.
@@ -77,7 +79,9 @@ class Statistic:
         mean, number = each.mean(0), len(each)
         low, high = np.array(percentile_interval(mean[1:])) - mean[0]
         wider = student_margin(each[:, 0]) if number > 1 else 0.0
-        return Statistic(float(mean[0]), float(mean[0] - np.hypot(low, wider)), float(mean[0] + np.hypot(high, wider)))
+        return SeedEstimate(
+            float(mean[0]), float(mean[0] - np.hypot(low, wider)), float(mean[0] + np.hypot(high, wider))
+        )
 
     @property
     def verdict(self) -> str:
@@ -143,7 +147,9 @@ class Results:
 
     def claim(self, text: str, ours: list[Curve], theirs: dict[str, list[Curve]]) -> list[list[object]]:
         """Return the rows of a claim: the difference to each control, and whether all are above zero."""
-        differences = {name: Statistic.of([a - b for a, b in zip(ours, c, strict=True)]) for name, c in theirs.items()}
+        differences = {
+            name: SeedEstimate.of([a - b for a, b in zip(ours, c, strict=True)]) for name, c in theirs.items()
+        }
         verdicts = [one.verdict for one in differences.values()]
         whole = "holds" if set(verdicts) == {"holds"} else "does not hold" if "does not hold" in verdicts else UNDECIDED
         rows: list[list[object]] = [[text, "", f"**{whole}**"]]
@@ -168,12 +174,12 @@ class Results:
     def _by_type(self) -> str:
         """Return the table of accuracy by type of question."""
 
-        def right(name: str, number: int) -> Statistic:
+        def right(name: str, number: int) -> SeedEstimate:
             curves = []
             for run in self.runs[name].values():
                 of_type = run.types == number
                 curves.append(_mean(~run.wrong[of_type], _weights(run.scenes[of_type])))
-            return Statistic.of(curves)
+            return SeedEstimate.of(curves)
 
         rows = [[kind, *(right(name, number) for name in self.runs)] for number, kind in enumerate(TYPES)]
         return table(["accuracy", *self.runs], rows)
@@ -182,17 +188,17 @@ class Results:
         rows = []
         for name, of_seeds in self.runs.items():
             kinds = [k for k in KINDS if k in next(iter(of_seeds.values())).uncertainty]
-            aurocs = {kind: Statistic.of(self.error_auroc(name, kind)) for kind in kinds}
+            aurocs = {kind: SeedEstimate.of(self.error_auroc(name, kind)) for kind in kinds}
             human_correlation = next(iter(of_seeds.values())).human_correlation
             calibrations = np.mean([r.calibration for r in of_seeds.values()], 0)
             rows.append(
                 [
                     name,
-                    Statistic.of(self.accuracy(name)),
+                    SeedEstimate.of(self.accuracy(name)),
                     *(aurocs.get(kind, "") for kind in KINDS),
                     " / ".join(f"{value:.3f}" for value in calibrations),
-                    *(Statistic.of(self.agreement(name, w)) if w in human_correlation else "" for w in MAPS),
-                    Statistic.of(self.agreement(name, "distance")),
+                    *(SeedEstimate.of(self.agreement(name, w)) if w in human_correlation else "" for w in MAPS),
+                    SeedEstimate.of(self.agreement(name, "distance")),
                     f"{np.mean([self._correlated(r) for r in of_seeds.values()]):.3f}",
                     _median(
                         [

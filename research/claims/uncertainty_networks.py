@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 import saywhy
 from research.claims.attention_network import AttentionVQAHead, VisualFeatures, initialized_head
+from saywhy.io.atomic import atomic_write
 from saywhy.tasks.vqa.networks import VQAModel
 from saywhy.toybox.language import ANSWERS
-from saywhy.toybox.recipes.ucam import Questions, asking, optimizers
+from saywhy.toybox.recipes.ucam import Questions, optimizers, vqa_loss
 from saywhy.training.loop import Plan, optimize
 from saywhy.uncertainty import UCAM, Gate
 from saywhy.uncertainty.loss import cross_entropy
@@ -52,7 +53,7 @@ FURTHER = Plan((), batch=32, rate=5e-4, clip=5.0)
 """The plan of pretraining, and that of further training."""
 
 
-class Learner(nn.Module):
+class AttentionLearner(nn.Module):
     """A head with the loss of its run, for training."""
 
     def __init__(self, head: AttentionVQAHead, how: UCAM | None) -> None:
@@ -103,7 +104,7 @@ def pretrained_head(seed: int, base: VQAModel, questions: Questions, items: floa
 def trained_network(run: str, seed: int, base: VQAModel, questions: Questions, items: float = 1.0) -> TrainedNetwork:
     """Return the network of a run, trained first unless stored; ``items`` below 1 reduces the steps."""
     head, plan = pretrained_head(seed, base, questions, items), replace(FURTHER, seed=seed + 1000)
-    file = FOLDER / f"doubter-{run_name(run, seed, items, len(questions))}.safetensors"
+    file = FOLDER / f"uncertainty-{run_name(run, seed, items, len(questions))}.safetensors"
     seconds = _train(head, RUNS[run], plan, int(items * STEPS), questions, file)
     return TrainedNetwork(run, seed, head.eval(), seconds)
 
@@ -117,9 +118,10 @@ def _train(head: AttentionVQAHead, how: UCAM | None, plan: Plan, steps: int, que
     settings = {**plan.settings(), "ucam": repr(how), "steps": steps, "scenes": len(questions)}
     checkpoint = file.with_suffix(".checkpoint")
     seconds = optimize(
-        Learner(head, how), asking(questions, plan), steps, plan, settings, checkpoint, optimizers=optimizers
+        AttentionLearner(head, how), vqa_loss(questions, plan), steps, plan, settings, checkpoint, optimizers=optimizers
     )
     weights = {name: tensor.contiguous() for name, tensor in head.state_dict().items()}
-    save_file(weights, file, {"seconds": f"{seconds:.1f}"})
+    with atomic_write(file) as temporary:
+        save_file(weights, temporary, {"seconds": f"{seconds:.1f}"})
     checkpoint.unlink(missing_ok=True)
     return seconds

@@ -18,6 +18,7 @@ from rich.progress import Progress
 
 from research.claims.language_networks import FOLDER
 from research.claims.section import run
+from saywhy.io.atomic import atomic_write
 
 SECTIONS = ("localization", "ablation", "pointing", "faithfulness", "class_discrimination", "diagnosis", "saturation")
 """Modules of this package, each with a ``report``."""
@@ -59,8 +60,8 @@ def section(name: str, progress: Progress, share: float, again: bool) -> tuple[s
         begin = perf_counter()
         report: Callable[..., str] = import_module(f"research.claims.{name}").report
         text = report(progress, share)
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        kept.write_text(f"{(perf_counter() - begin) / 60:.2f}\n{text.strip()}\n", encoding="utf-8")
+        with atomic_write(kept) as temporary:
+            temporary.write_text(f"{(perf_counter() - begin) / 60:.2f}\n{text.strip()}\n", encoding="utf-8")
     minutes, text = kept.read_text(encoding="utf-8").split("\n", 1)
     return text, float(minutes)
 

@@ -14,7 +14,7 @@ from research.claims.language_networks import SeededModel, scenes_of
 from research.claims.maps import (
     EVERYBODY,
     METHODS,
-    Measurements,
+    MapMeasurements,
     inside_and_outside,
     maps_of,
     points,
@@ -42,7 +42,7 @@ METRICS = {
 
 
 @dataclass(frozen=True)
-class Item:
+class QuestionItem:
     """A question that a network answers correctly, with its explanation."""
 
     network: SeededModel
@@ -79,7 +79,7 @@ class Item:
         return float(self.explain(odds, "eigencam", image).scores)
 
 
-def correctly_answered(network: SeededModel) -> Iterator[Item]:
+def correctly_answered(network: SeededModel) -> Iterator[QuestionItem]:
     """Yield the questions of the test split that the network answers correctly."""
     for index in scenes_of(network.seed):
         drawn = scene("talk-test", index)
@@ -87,17 +87,17 @@ def correctly_answered(network: SeededModel) -> Iterator[Item]:
             inputs = network.model.prepare_inputs(Image.fromarray(drawn.image), question.text)
             found = saywhy.explain(network.model, inputs, Top(1), METHODS)
             if found.targets[0][0] == question.answer:
-                yield Item(network, drawn, question, found)
+                yield QuestionItem(network, drawn, question, found)
 
 
 @dataclass
 class QuestionResults:
     """Measurements of questions."""
 
-    measurements: Measurements = field(default_factory=Measurements)
+    measurements: MapMeasurements = field(default_factory=MapMeasurements)
     empty: dict[str, int] = field(default_factory=dict)
 
-    def add(self, item: Item, covers: bool) -> None:
+    def add(self, item: QuestionItem, covers: bool) -> None:
         """Measure one question; measures with many passes only if ``covers``."""
         maps = maps_of(item.found, 0, item.size)
         for who, found in maps.items():
@@ -113,10 +113,10 @@ class QuestionResults:
             for who, found in maps.items():
                 self._keep("occlusion", who, _agreement(found, hidden), item)
 
-    def _keep(self, what: str, who: str, value: Any, item: Item) -> None:
+    def _keep(self, what: str, who: str, value: Any, item: QuestionItem) -> None:
         self.measurements.add(what, who, value, item.place)
 
-    def _people(self, item: Item, maps: dict[str, Tensor]) -> None:
+    def _people(self, item: QuestionItem, maps: dict[str, Tensor]) -> None:
         """Measure the rank correlation with three people's attention, and between these people."""
         people = [on_grid(torch.from_numpy(one)) for one in human_attention(item.scene, item.question)]
         seed = 10 * item.scene.index + item.network.seed
@@ -125,7 +125,7 @@ class QuestionResults:
         among = [_agreement(one, other) for i, one in enumerate(people) for other in people[:i]]
         self._keep("people", "people", np.mean(among), item)
 
-    def _another_answer(self, item: Item) -> None:
+    def _another_answer(self, item: QuestionItem) -> None:
         """Measure the map of another object's colour (or kind), when the question is about the first object's."""
         if item.question.type not in ("colour", "kind"):
             return
@@ -138,7 +138,7 @@ class QuestionResults:
             on_it, _ = inside_and_outside(positive_map(found, "gradcam", 0, item.size), theirs)
             self._keep("other answer", who, on_it, item)
 
-    def _covered(self, item: Item, what: str, found: Tensor) -> None:
+    def _covered(self, item: QuestionItem, what: str, found: Tensor) -> None:
         """Measure the change of the answer's log-odds when a map's highest region is covered, and elsewhere."""
         mask = highest(found)
         if not mask.any():
@@ -158,8 +158,8 @@ class QuestionResults:
         rows: list[list[object]] = []
         for who in estimates["people"]:
             cells = [estimates[what].get(who, "") for what in METRICS]
-            hidden, looked = PAPER.get(who, ("", ""))
-            rows.append([who, *cells[:3], hidden, cells[3], looked, self.empty.get(who, "")])
+            occlusion_paper, people_paper = PAPER.get(who, ("", ""))
+            rows.append([who, *cells[:3], occlusion_paper, cells[3], people_paper, self.empty.get(who, "")])
         evidence, points_at, occlusion, people = METRICS.values()
         headings = ["map", evidence, points_at, occlusion, "paper", people, "paper", "empty"]
         other = kept.estimates("other answer", ("its map", "the answer's map"))

@@ -9,8 +9,8 @@ import torch
 
 from research.claims.language_networks import SeededModel
 from research.claims.maps import inside_and_outside, points
-from research.claims.measure import Estimate, Measured, difference, estimate, verdict
-from research.claims.vqa_maps import Item, QuestionResults, correctly_answered, cover, highest
+from research.claims.measure import Estimate, ItemValues, difference, estimate, verdict
+from research.claims.vqa_maps import QuestionItem, QuestionResults, correctly_answered, cover, highest
 from saywhy.toybox import scene
 from saywhy.toybox.language import SceneQuestion
 
@@ -23,7 +23,7 @@ def test_estimate_interval_covers_the_mean_with_correlated_items():
     for run in range(200):
         scenes = np.repeat(np.arange(60), 4)
         values = np.repeat(generator.normal(3, 2, 60), 4) + generator.normal(0, 0.5, 240)
-        found = estimate(Measured(values, scenes.tolist()), seed=run)
+        found = estimate(ItemValues(values, scenes.tolist()), seed=run)
         assert (found.items, found.scenes) == (240, 60)
         held += found.low <= 3 <= found.high
     assert 178 <= held <= 200  # 95 % of 200, and three standard deviations
@@ -31,20 +31,20 @@ def test_estimate_interval_covers_the_mean_with_correlated_items():
 
 def test_difference_is_paired():
     values, scenes = np.random.default_rng(1).normal(0, 100, 50), list(range(50))
-    found = difference(Measured(values + 1, scenes), Measured(values, scenes))
+    found = difference(ItemValues(values + 1, scenes), ItemValues(values, scenes))
     assert found.value == pytest.approx(1)
     assert verdict(found) == "holds"
-    assert verdict(difference(Measured(values, scenes), Measured(values + 1, scenes))) == "does not hold"
+    assert verdict(difference(ItemValues(values, scenes), ItemValues(values + 1, scenes))) == "does not hold"
     assert verdict(Estimate(0.1, -1, 1, 9, 9)) == "not decidable here"
     with pytest.raises(ValueError, match="expected the same items"):
-        difference(Measured(values, scenes), Measured(values, scenes[::-1]))
+        difference(ItemValues(values, scenes), ItemValues(values, scenes[::-1]))
 
 
 def test_invalid_measurements_raise():
     with pytest.raises(ValueError, match="expected finite measurements"):
-        estimate(Measured(np.array([1.0, np.nan]), ["a", "b"]))
+        estimate(ItemValues(np.array([1.0, np.nan]), ["a", "b"]))
     with pytest.raises(ValueError, match="expected a scene for each measurement"):
-        estimate(Measured(np.array([1.0, 2.0]), ["a"]))
+        estimate(ItemValues(np.array([1.0, 2.0]), ["a"]))
     with pytest.raises(ValueError, match="expected a finite interval"):
         verdict(Estimate(0.0, float("nan"), 1.0, 2, 2))
 
@@ -57,7 +57,7 @@ def test_inside_and_outside_ratio_of_uniform_map_is_one():
     peak = torch.zeros(8, 8)
     peak[3, 2] = 5
     assert inside_and_outside(peak, mask) == (pytest.approx(64 / 6), 0)
-    both = Measured(np.array([inside_and_outside(peak + 1, mask), (1.0, 1.0)]), ["a", "b"])
+    both = ItemValues(np.array([inside_and_outside(peak + 1, mask), (1.0, 1.0)]), ["a", "b"])
     (inside, outside), mean = inside_and_outside(peak + 1, mask), 69 / 64
     assert (inside, outside) == (pytest.approx(11 / 6 / mean), pytest.approx(1 / mean))
     assert estimate(both).value == pytest.approx((inside + 1) / (outside + 1))
@@ -104,7 +104,7 @@ def test_covering_the_evidence_for_an_answer_lowers_it():
 
 
 @pytest.fixture(scope="module")
-def item() -> Item:
+def item() -> QuestionItem:
     import saywhy
 
     return next(correctly_answered(SeededModel(0, saywhy.load("toybox:vqa"))))

@@ -1,4 +1,4 @@
-"""Class discrimination: a judge that detects squares recognises them exactly when they are shown."""
+"""Class discrimination: an evaluation network that detects squares recognises them exactly when they are shown."""
 
 import numpy as np
 import pytest
@@ -14,11 +14,11 @@ QUIET = Progress(disable=True)
 
 
 EXPLAINED = study(colour_network("mlp"), colour_network("mlp", 1))
-JUDGES = (colour_network(), colour_network(seed=1))
+EVALUATORS = (colour_network(), colour_network(seed=1))
 
 
 def test_a_map_on_the_object_is_recognised():
-    kept = measure_study(EXPLAINED, JUDGES, 3, QUIET).measurements
+    kept = measure_study(EXPLAINED, EVALUATORS, 3, QUIET).measurements
     assert kept.values["through", MASK] == [1.0] * 12
     assert kept.values["through", "gradcam"] == [1.0] * 12
     assert kept.values["through", "guided-gradcam"] == [1.0] * 12
@@ -26,22 +26,22 @@ def test_a_map_on_the_object_is_recognised():
 
 
 def test_equal_maps_for_both_classes_are_right_half_of_the_time():
-    network, judge = colour_network("mlp"), colour_network(seed=1)
+    network, evaluator = colour_network("mlp"), colour_network(seed=1)
     item = next(study(network).items(network, alone=False))
     found, image = ClassDiscrimination(), np.asarray(item.image)
     for target in range(2):
-        found._ask("through", "same", image, item, target, judge.model)
+        found._ask("through", "same", image, item, target, evaluator.model)
     assert sum(found.measurements.values["through", "same"]) == 1.0
 
 
-def test_judge_of_the_same_seed_raises():
-    with pytest.raises(InputError, match="expected a judge of another seed"):
-        measure_study(EXPLAINED, JUDGES[:1], 2, QUIET)
+def test_evaluation_network_of_the_same_seed_raises():
+    with pytest.raises(InputError, match="expected an evaluation network of another seed"):
+        measure_study(EXPLAINED, EVALUATORS[:1], 2, QUIET)
 
 
 def test_report_states_that_it_is_a_proxy():
-    page = report(QUIET, 0.02, EXPLAINED, JUDGES)
-    assert page.startswith("## Class discrimination, by a judge network\n\n**A proxy for people, not people.**")
+    page = report(QUIET, 0.02, EXPLAINED, EVALUATORS)
+    assert page.startswith("## Class discrimination, by an evaluation network\n\n**A proxy for people, not people.**")
     assert all(f"| {method} |" in page for method in (*METHODS, MASK))
     assert "+0.168" in page
     assert page.count("(the map itself)") == page.count("(the image through it)") == 5

@@ -24,7 +24,7 @@ from research.claims.bias import KINDS, BiasResults, draw_images, masks_of, netw
 from research.claims.cases import Case, answer, located_case, pixels
 from research.claims.classifiers import Classifier
 from research.claims.failure_modes import Failure, FailureResults, failures
-from research.claims.measure import Measured, difference, verdict
+from research.claims.measure import ItemValues, difference, verdict
 from research.claims.model_preference import PreferenceResults, found_by_both
 from research.claims.section import zeros_allowed
 from research.claims.study import items
@@ -237,7 +237,7 @@ class TestBias:
     def test_an_interval_of_two_groups_holds_their_difference(self):
         generator, held = np.random.default_rng(0), 0
         for run in range(100):
-            first, second = (Measured(generator.normal(mean, 1, 40), list(range(40))) for mean in (3.0, 1.0))
+            first, second = (ItemValues(generator.normal(mean, 1, 40), list(range(40))) for mean in (3.0, 1.0))
             found = unpaired_difference(first, second, run)
             held += found.low <= 2 <= found.high
         assert 86 <= held <= 100

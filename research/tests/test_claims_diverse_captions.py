@@ -7,7 +7,7 @@ from rich.progress import Progress
 
 from research.claims.decoders import BEAM, DIVERSE
 from research.claims.diverse_captions import SWEPT, DecoderResults, choose_penalties, measure_decoders, sweep_penalties
-from research.claims.maps import Measurements
+from research.claims.maps import MapMeasurements
 from research.claims.parallel import run_jobs
 
 pytestmark = pytest.mark.nightly
@@ -24,7 +24,7 @@ def test_run_jobs_equals_sequential_results():
 
 
 def test_measurements_are_joined_in_order():
-    first, second = Measurements(), Measurements()
+    first, second = MapMeasurements(), MapMeasurements()
     first.add("named", "one", 1.0, (0, 1))
     second.add("named", "one", 2.0, (1, 1))
     second.add("named", "two", 3.0, (1, 1))
@@ -35,7 +35,7 @@ def test_measurements_are_joined_in_order():
 
 @pytest.mark.slow
 def test_report_has_every_table():
-    diversity_penalties, kept = choose_penalties(0, 0.01), Measurements()
+    diversity_penalties, kept = choose_penalties(0, 0.01), MapMeasurements()
     for objects in (2, 3, 4):
         kept.join(measure_decoders(0, objects, diversity_penalties, 0.01))
     kept.join(sweep_penalties(0, 0.01))

@@ -50,14 +50,14 @@ def test_faithfulness_command_accepts_another_data_set():
 
 
 def test_class_discrimination_command_accepts_another_data_set():
-    page = printed(class_discrimination, *ANOTHER, "--judge", "toybox:classifier", "--items", "2")
+    page = printed(class_discrimination, *ANOTHER, "--evaluator", "toybox:classifier", "--items", "2")
     assert page.startswith(
-        "## Class discrimination, by a judge network\n\n**A proxy for people, not people.** Toybox val"
+        "## Class discrimination, by an evaluation network\n\n**A proxy for people, not people.** Toybox val"
     )
     assert "network that ends in toybox:classifier" in page
 
 
-def test_class_discrimination_command_uses_judges_of_other_seeds(monkeypatch):
+def test_class_discrimination_command_uses_evaluation_networks_of_other_seeds(monkeypatch):
     monkeypatch.setattr(
         class_discrimination, "toybox_study", lambda *_: study(colour_network("mlp"), colour_network("mlp", 1))
     )

@@ -8,7 +8,7 @@ from rich.progress import Progress
 from research.claims import ucam, uncertainty_networks
 from research.claims.measure import UNDECIDED
 from research.claims.ucam_measures import Run
-from research.claims.ucam_tables import Results, Statistic, weighted_auroc
+from research.claims.ucam_tables import Results, SeedEstimate, weighted_auroc
 from research.claims.uncertainty_networks import CONTROLS, RUNS
 from saywhy.metrics.calibration import auroc
 from saywhy.toybox.language import TYPES
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.nightly
 def run(seed: int, skill: float, human_correlation: float = 0.3) -> Run:
     """Return measurements of a network whose uncertainty is a mixture of the truth and noise."""
     generator = np.random.default_rng(seed)
-    count, looked = 600, 120
+    count, attended = 600, 120
     wrong = generator.random(count) < 0.3
     doubt = skill * wrong + (1 - skill) * generator.random(count)
     splits = {"clear": generator.random(300), "blurred": 1 + generator.random(300), "unseen": generator.random(100)}
@@ -37,12 +37,12 @@ def run(seed: int, skill: float, human_correlation: float = 0.3) -> Run:
         types=np.arange(count) % len(TYPES),
         calibration=(0.1, 0.05),
         human_correlation={
-            name: generator.normal(human_correlation, 0.1, looked)
+            name: generator.normal(human_correlation, 0.1, attended)
             for name in ("attention", "gradcam", "certainty-cam", "ucam", "other question", "centre")
         },
         errors=wrong + 0.1 * generator.random(count),
-        distance=generator.random(looked),
-        attended_scenes=np.arange(looked) // 2,
+        distance=generator.random(attended),
+        attended_scenes=np.arange(attended) // 2,
         by_split=dict.fromkeys(("aleatoric", "epistemic", "aleatoric_variance"), splits),
     )
 
@@ -78,20 +78,20 @@ def test_a_claim_holds_only_if_it_holds_against_every_control():
 
 def test_statistic_interval_contains_its_value():
     curve = np.concatenate([[0.5], np.random.default_rng(1).normal(0.5, 0.1, 1000)])
-    found = Statistic.of([curve, curve])
+    found = SeedEstimate.of([curve, curve])
     assert found.low < found.value == 0.5 < found.high
     assert found.verdict == "holds"
-    assert Statistic.of([curve - 0.5]).verdict == UNDECIDED
-    assert Statistic.of([curve - 2]).verdict == "does not hold"
+    assert SeedEstimate.of([curve - 0.5]).verdict == UNDECIDED
+    assert SeedEstimate.of([curve - 2]).verdict == "does not hold"
 
 
 def test_seeds_that_differ_widen_the_interval():
     curve = np.concatenate([[0.5], np.random.default_rng(1).normal(0.5, 0.01, 1000)])
-    alike, apart = Statistic.of([curve] * 3), Statistic.of([curve - 0.4, curve, curve + 0.4])
+    alike, apart = SeedEstimate.of([curve] * 3), SeedEstimate.of([curve - 0.4, curve, curve + 0.4])
     assert apart.value == pytest.approx(alike.value)
     assert alike.high - alike.low < 0.05
     assert apart.high - apart.value == pytest.approx(4.303 * 0.4 / 3**0.5, rel=0.01)
-    assert Statistic.of([curve - 0.6, curve + 0.4, curve + 0.4]).verdict == UNDECIDED  # one seed differs
+    assert SeedEstimate.of([curve - 0.6, curve + 0.4, curve + 0.4]).verdict == UNDECIDED  # one seed differs
 
 
 def test_scenes_are_resampled_whole_and_alike_for_all_seeds():

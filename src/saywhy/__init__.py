@@ -1,4 +1,4 @@
-"""saywhy: ask a vision model why it said that, see the answer on the picture, and find out whether to believe it.
+"""saywhy: ask a vision model why it said that, see the answer on the picture, and find out whether it can be trusted.
 
 >>> import saywhy, torch
 >>> network = saywhy.load("toybox:classifier", weights="random")
@@ -18,7 +18,7 @@ from saywhy.explanation import Explanation
 from saywhy.models import Model, Preprocess, load
 
 if typing.TYPE_CHECKING:
-    from saywhy import metrics
+    from saywhy import checks, metrics
     from saywhy.benchmarking.benchmark import Benchmark, benchmark
     from saywhy.checks.check import Check, check
     from saywhy.concepts.factorization import factorize
@@ -33,6 +33,7 @@ _ON_FIRST_USE = {
     "benchmark": "saywhy.benchmarking.benchmark",
     "caption": "saywhy.tasks.captioning.caption",
     "check": "saywhy.checks.check",
+    "checks": "saywhy.checks",
     "factorize": "saywhy.concepts.factorization",
     "metrics": "saywhy.metrics",
     "textual": "saywhy.concepts.textual",
@@ -54,6 +55,7 @@ __all__ = [
     "caption",
     "capture",
     "check",
+    "checks",
     "errors",
     "explain",
     "factorize",

@@ -12,7 +12,7 @@ from saywhy.engine.proof import PLACES
 from saywhy.engine.trace import Candidate
 from saywhy.shapes import FeatureMaps, Scores
 
-State = Literal["good", "warning", "bad"]
+DiagnosticState = Literal["good", "warning", "bad"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Diagnostic:
     """
 
     name: str
-    state: State
+    state: DiagnosticState
     text: str
 
 

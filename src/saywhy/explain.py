@@ -12,7 +12,7 @@ from saywhy.engine.layers import find_layers
 from saywhy.engine.layout import Layout
 from saywhy.engine.precision import Precision
 from saywhy.engine.trace import Candidate
-from saywhy.errors import InputError
+from saywhy.errors import InputError, MethodError
 from saywhy.explainer.config import ExplainConfig, LayerSpec, resolve_methods
 from saywhy.explainer.layers import layer_search
 from saywhy.explainer.metadata import MapMetadata
@@ -25,6 +25,7 @@ from saywhy.models import Model
 from saywhy.models.inputs import Batch, translated
 from saywhy.output import ScoreKind
 from saywhy.targets import as_target
+from saywhy.validation import validate
 
 
 def explain(
@@ -105,6 +106,8 @@ def explain(
         seed=seed,
         parameters=settings,
     )
+    fuse = validate("fuse", fuse, Fusion | None, MethodError)
+    keep_model = validate("keep_model", keep_model, bool)
     if fuse is not None and all(m.at == "input" for m in methods):
         raise InputError(
             f"fuse needs methods at a layer, but {methods[0].name} is of the image itself. Leave out fuse."

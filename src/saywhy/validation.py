@@ -29,6 +29,7 @@ R = TypeVar("R")
 
 PositiveInt = Annotated[int, Ge(1)]
 NonNegativeInt = Annotated[int, Ge(0)]
+NegativeFloat = Annotated[float, Lt(0)]
 PositiveFloat = Annotated[float, Gt(0)]
 NonNegativeFloat = Annotated[float, Ge(0)]
 UnitInterval = Annotated[float, Interval(ge=0, le=1)]
@@ -127,6 +128,39 @@ def validate(
     return found
 
 
+def finite(name: str, values: Tensor, error: type[SaywhyError] = InputError) -> Tensor:
+    """Return a tensor that holds neither NaN nor infinity.
+
+    Raises:
+        SaywhyError: of the class ``error``; it does.
+
+    >>> finite("a map", torch.tensor([1.0, torch.nan]))
+    Traceback (most recent call last):
+    saywhy.errors.InputError: a map must be finite, got NaN or infinity.
+    """
+    if not bool(values.isfinite().all()):
+        raise error(f"{name} must be finite, got NaN or infinity.")
+    return values
+
+
+def sizes_of_axes(value: object, axes: int, *, repeat: bool = True) -> tuple[int, ...] | None:
+    """Return positive whole numbers, one for each axis; None if the value holds something else.
+
+    Args:
+        value: one number for each axis, or, with ``repeat``, one number for all.
+        axes: the number of axes.
+        repeat: whether one number stands for all axes.
+
+    >>> sizes_of_axes(np.int64(3), 2), sizes_of_axes((3, 4), 2), sizes_of_axes((3, 0), 2)
+    ((3, 3), (3, 4), None)
+    """
+    found = _convert(value, PositiveInt | Sequence[PositiveInt] if repeat else Sequence[PositiveInt])
+    if found is _NOTHING:
+        return None
+    sizes = (found,) * axes if isinstance(found, int) else tuple(found)
+    return sizes if len(sizes) == axes else None
+
+
 def whole_number(
     name: str, value: object, low: int | None = 0, high: int | None = None, error: type[SaywhyError] = InputError
 ) -> int:
@@ -174,11 +208,10 @@ def true_or_false(error: type[SaywhyError] = InputError, /, **values: object) ->
 
     >>> true_or_false(refill="yes")
     Traceback (most recent call last):
-    saywhy.errors.InputError: refill is True or False, got 'yes'.
+    saywhy.errors.InputError: refill must be true or false, got 'yes'.
     """
     for name, value in values.items():
-        if not isinstance(value, bool | np.bool_):
-            raise error(f"{name} is True or False, got {_short(value)}.")
+        validate(name, value, bool, error)
 
 
 def allowed(annotation: Any) -> tuple[str, ...]:
@@ -198,8 +231,17 @@ def allowed(annotation: Any) -> tuple[str, ...]:
     if origin in (typing.Union, types.UnionType):
         return tuple(dict.fromkeys(word for part in inner for word in allowed(part)))
     if origin is Sequence:
-        return tuple(f"{word.removeprefix('a ')}s" for word in allowed(inner[0]))
+        return tuple(_plural(word.removeprefix("a ")) for word in allowed(inner[0]))
     return _KINDS.get(annotation, ())
+
+
+def _plural(word: str) -> str:
+    """Return the plural of a word, or of a number with limits.
+
+    >>> _plural("tensor"), _plural("whole number of at least 1")
+    ('tensors', 'whole numbers of at least 1')
+    """
+    return word.replace("number", "numbers", 1) if "number" in word else f"{word}s"
 
 
 _KINDS: dict[Any, tuple[str, ...]] = {

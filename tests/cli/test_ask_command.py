@@ -5,6 +5,9 @@ import re
 
 import pytest
 
+from saywhy.cli.ask import print_uncertainty
+from saywhy.uncertainty.report import UncertaintyComponent, UncertaintyReport
+
 NETWORK = """
 import torch
 from torch import nn
@@ -28,6 +31,14 @@ def model(tmp_path_factory) -> str:
     file = tmp_path_factory.mktemp("model") / "vqa.py"
     file.write_text(NETWORK)
     return f"{file}:network"
+
+
+def test_uncertainty_table_never_rounds_to_100_percent(capsys):
+    component = UncertaintyComponent("total", 0.5, "nats", 0.9996)
+    print_uncertainty(UncertaintyReport("red", 0.99996, (component,), None, "", 1))
+    shown = capsys.readouterr().out
+    assert "answer: red, > 99.9 %" in shown
+    assert "> 99.9 % of a test" in shown
 
 
 def test_ask_prints_answers_and_writes_a_page(run, model, noise, tmp_path):

@@ -93,12 +93,12 @@ def test_caption_diverse_prints_groups_and_writes_a_page(run, model, noise, tmp_
     assert all(caption in text for *_, caption in rows)
 
 
-def test_caption_diverse_json_has_variants_and_map_distance(run, model, noise):
+def test_caption_diverse_json_has_diverse_captions_and_map_distance(run, model, noise):
     ran = run(
         "caption", noise, "-m", model, "--diverse", "3x1", "--diversity-penalty", "2", "--with", "relu=false", "--json"
     )
     found = json.loads(ran.out)
-    assert [one["group"] for one in found["variants"]].count(0) == 1
+    assert [one["group"] for one in found["diverse_captions"]].count(0) == 1
     assert len(found["maps"]) == len(set(found["captions"]))
     assert all(0 <= apart <= 2 for apart in found["map_distance"].values())
     assert found["map_distance"].keys() == ({"gradcam"} if len(found["maps"]) > 1 else set())

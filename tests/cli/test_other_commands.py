@@ -148,6 +148,27 @@ def test_registry_commands_list_every_entry(run: Run, command: str, registry: An
         assert [line for line in lines if line.startswith(form) and value.reading in line], form
 
 
+@pytest.mark.parametrize(
+    ("command", "registry", "keys"),
+    [
+        ("models", SOURCES, {"name", "reading"}),
+        ("datasets", READERS, {"name", "form", "reading", "splits"}),
+        ("tasks", TASKS, {"name", "title", "paper", "reading"}),
+    ],
+)
+def test_registry_commands_print_json(run: Run, command: str, registry: Any, keys: set[str]) -> None:
+    found = json.loads(run(command, "--json").out)
+    assert [entry["name"] for entry in found] == list(registry)
+    assert all(entry.keys() == keys for entry in found)
+    assert [entry["reading"] for entry in found] == [value.reading for value in registry.values()]
+
+
+def test_help_refers_to_the_lists_of_models_and_data_sets(run: Run) -> None:
+    shown = " ".join(run("benchmark", "--help").out.replace("│", " ").split())
+    assert "saywhy models" in shown
+    assert "saywhy datasets" in shown
+
+
 def test_targets_json_lists_every_target(run: Run) -> None:
     found = json.loads(run("targets", "--json").out)
     assert [t["name"] for t in found] == list(TARGETS)

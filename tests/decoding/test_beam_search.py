@@ -154,7 +154,7 @@ class TestWidth:
         exponent=exponents,
         dtype=st.sampled_from([torch.float64, torch.float32, torch.bfloat16]),
     )
-    def test_width_one_equals_greedy(self, kind, max_length, exponent, dtype):
+    def test_num_beams_1_equals_greedy(self, kind, max_length, exponent, dtype):
         chain = Chain(Chain.random(**kind).table.to(dtype))
         options = {"max_length": max_length, "length_penalty": exponent}
         wanted = greedy(chain.step, chain.state, chain.start, end=END, **options)
@@ -162,7 +162,7 @@ class TestWidth:
         if exponent <= 0:
             assert_same(searched(chain, num_beams=1, **options), wanted)
 
-    def test_width_one_with_refill_and_length_penalty_differs_from_greedy(self):
+    def test_num_beams_1_with_refill_and_length_penalty_differs_from_greedy(self):
         # The end is likelier than 2 at once; but each further 2 is certain, which the mean over words rewards.
         chain = Chain.bigram([[0, 0.5, 0.4, 0.1], [1, 0, 0, 0], [0, 0, 1, 0], [1, 0, 0, 0]])
         refilled = searched(chain, max_length=6, num_beams=1, length_penalty=1.0)

@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -369,6 +370,12 @@ def test_length_penalty_may_return_a_tensor():
     assert torch.equal(one.found.scores, other.found.scores)
 
 
+@pytest.mark.parametrize("half", [np.float32(0.5), torch.tensor(0.5), np.array(0.5)])
+def test_length_penalty_may_be_a_number_of_another_library(half):
+    one, other = (searched(toy(), max_length=4, num_beams=4, num_beam_groups=2, length_penalty=p) for p in (0.5, half))
+    assert torch.equal(one.found.scores, other.found.scores)
+
+
 class TestRefusals:
     @pytest.mark.parametrize(
         ("options", "words"),
@@ -386,9 +393,11 @@ class TestRefusals:
             ({"penalty": ngram}, "penalty is a function"),
             ({"suppress_tokens": 3}, "suppress_tokens is a collection"),
             ({"max_length": 0}, "max_length"),
-            ({"refill": "yes"}, "refill is True or False"),
-            ({"penalize_end": "no"}, "penalize_end is True or False"),
-            ({"length_penalty": True}, "length_penalty is an exponent"),
+            ({"refill": "yes"}, "refill must be true or false, got 'yes'"),
+            ({"penalize_end": "no"}, "penalize_end must be true or false, got 'no'"),
+            ({"length_penalty": True}, "length_penalty must be a number, the exponent of the length, or a function"),
+            ({"length_penalty": "0.5"}, "length_penalty must be a number, the exponent"),
+            ({"length_penalty": float("nan")}, "length_penalty must be a number, the exponent"),
             ({"length_penalty": lambda length: None}, "length_penalty gives a number"),
         ],
     )

@@ -161,7 +161,7 @@ class TestBadInput:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            ({"temperature": 0.0}, "temperature must be a positive number, got 0.0. Use greedy"),
+            ({"temperature": 0.0}, r"temperature must be a number above 0 \(greedy decoding is that of 0\), got 0.0"),
             ({"temperature": -1.0}, "temperature must be"),
             ({"temperature": math.nan}, "temperature must be"),
             ({"temperature": math.inf}, "temperature must be"),

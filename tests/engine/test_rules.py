@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from saywhy.engine.excitation_mode import ExcitationBackpropMode
 from saywhy.engine.graph import nodes
-from saywhy.engine.rules import Rule, RuleResult, apply_rule
+from saywhy.engine.rules import BackwardRule, RuleResult, apply_rule
 from saywhy.errors import MethodError
 
 Z = torch.tensor([2.0, 2.0, -2.0, -2.0, 0.0])
@@ -74,7 +74,7 @@ SMOOTH = {
 }
 
 
-def backward(rule: Rule | None, function, values: Tensor = Z, gradient: Tensor = G) -> tuple[Tensor, Tensor]:
+def backward(rule: BackwardRule | None, function, values: Tensor = Z, gradient: Tensor = G) -> tuple[Tensor, Tensor]:
     """The output of a function, and the gradient of its input, by a rule (or none)."""
     leaf = values.clone().requires_grad_()
     y = function(leaf * 1)
@@ -83,7 +83,7 @@ def backward(rule: Rule | None, function, values: Tensor = Z, gradient: Tensor =
     return y.detach(), torch.autograd.grad(y, leaf, gradient)[0]
 
 
-def met(y: Tensor, rule: Rule = "guided") -> RuleResult:
+def met(y: Tensor, rule: BackwardRule = "guided") -> RuleResult:
     return apply_rule(nodes([y]), rule)
 
 

@@ -120,7 +120,7 @@ class TestEveryMethod:
         [(torch.float32, torch.float32), (torch.float64, torch.float64), (torch.bfloat16, torch.float32)],
         ids=["float32", "float64", "bfloat16"],
     )
-    def test_shape_and_type(self, name, model, maps, images):
+    def test_maps_have_the_shape_and_dtype_of_the_contract(self, name, model, maps, images):
         found = explain(name, network_for(name, dtype=model), images(3, dtype=model), target=[1, 0]).maps
         assert found.shape == (3, 2, *grid_of(name))
         assert found.dtype == maps
@@ -130,7 +130,7 @@ class TestEveryMethod:
 
     @pytest.mark.slow
     @pytest.mark.parametrize("axes", [1, 3], ids=["signal", "volume"])
-    def test_signals_and_volumes(self, name, axes):
+    def test_maps_of_signals_and_volumes_have_their_grid(self, name, axes):
         generator = torch.Generator().manual_seed(0)
         found = explain(name, network_for(name, axes=axes), torch.randn(2, 3, *[12] * axes, generator=generator)).maps
         assert found.shape == (2, 1, *grid_of(name, axes))

@@ -28,6 +28,7 @@ from saywhy.errors import MetricError
 from saywhy.methods import METHODS, Method
 from saywhy.metrics import METRICS, Metric, all_dataset_metrics, find_metric, measure, register
 from saywhy.metrics.measure import EvaluationContext
+from saywhy.tasks.registry import import_metrics
 
 ARGUMENTS = {"maps": 1, "masks": 2, "boxes": 2, "network": 2, "probes": 2, "method": 3}
 """How many arguments a metric takes that are no parameters."""
@@ -285,6 +286,7 @@ HELPERS = {
 }
 """Functions that measure nothing by themselves, or one answer of what a listed function measures all of."""
 
+import_metrics()
 BESIDE = all_dataset_metrics()
 
 

@@ -166,12 +166,12 @@ def made(kind: Any, **settings: Any) -> Any:
 @needs_quantus
 class TestQuantus:
     @pytest.mark.parametrize("rectified", [False, True])
-    def test_sparseness(self, quantus, rectified):
+    def test_sparseness_equals_quantus(self, quantus, rectified):
         one, maps = grey(), some_maps(3, 3, 1, 12, 8, rectified=rectified)
         same(sparseness(maps), asked(made(quantus.Sparseness, abs=True), one, maps))
 
     @pytest.mark.parametrize("rectified", [False, True])
-    def test_complexity(self, quantus, rectified):
+    def test_complexity_equals_quantus(self, quantus, rectified):
         one, maps = grey(), some_maps(3, 3, 1, 12, 8, rectified=rectified)
         same(complexity(maps), asked(made(quantus.Complexity, abs=True), one, maps))
 
@@ -184,7 +184,7 @@ class TestQuantus:
         assert torch.equal(ours(maps), ours(torch.ones(3, 1, 12, 8)))
 
     @pytest.mark.parametrize("seed", range(3))
-    def test_faithfulness_correlation(self, quantus, seed, monkeypatch):
+    def test_faithfulness_correlation_equals_quantus_on_the_same_pixels(self, quantus, seed, monkeypatch):
         """The same sets of single pixels are hidden: quantus is handed ours."""
         one, maps = grey(seed, probability=False), some_maps(seed, 3, 1, 12, 8)
         probes = probe(one.runner(), count=20, cells=(12, 8), share=0.25, fill="zero")
@@ -204,7 +204,7 @@ class TestQuantus:
         same(deletion(maps, one.runner(), steps=96 // at_once), [oracle.area(curve.tolist()) for curve in curves])
 
     @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
-    def test_road_imputation(self, quantus, share, monkeypatch):
+    def test_road_imputation_equals_quantus(self, quantus, share, monkeypatch):
         monkeypatch.setattr(imputation, "NOISE", 0.0)
         impute = peers.module("quantus.functions.perturb_func").noisy_linear_imputation
         image = metric_case().images[0].double()
@@ -243,7 +243,7 @@ def unit(maps: Tensor) -> Tensor:
 @needs_grad_cam
 class TestGradCam:
     @pytest.mark.parametrize("seed", range(3))
-    def test_drop_in_confidence_is_average_drop_times_the_score(self, seed):
+    def test_pytorch_grad_cam_drop_in_confidence_is_average_drop_times_the_score(self, seed):
         """The paper divides by the score of the whole image; pytorch-grad-cam leaves that out."""
         one, maps = metric_case(seed), unit(some_maps(seed, 3, 1, 12, 8))
         with torch.no_grad():
@@ -254,7 +254,7 @@ class TestGradCam:
         assert float((ours[:, 0] - theirs).abs().max()) > DISAGREES
 
     @pytest.mark.parametrize("seed", range(4))
-    def test_increase_in_confidence(self, seed):
+    def test_increase_in_confidence_equals_pytorch_grad_cam(self, seed):
         """For every class, so that both outcomes occur."""
         maps, found = unit(some_maps(seed, 3, 1, 12, 8)), []
         for wanted in range(4):
@@ -264,7 +264,7 @@ class TestGradCam:
         assert set(torch.cat(found).tolist()) == {0, 1}
 
     @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
-    def test_road_imputation(self, share, without_noise):
+    def test_road_imputation_equals_pytorch_grad_cam(self, share, without_noise):
         """With the weights of the paper, and neighbours beyond the border left out."""
         image = metric_case().images[0]
         gone = torch.rand(1, 12, 8, generator=torch.Generator().manual_seed(3)) < share
@@ -274,7 +274,7 @@ class TestGradCam:
         same(imputed(image.double(), gone), theirs)
 
     @pytest.mark.parametrize("seed", range(3))
-    def test_road_equals_twice_road_combined(self, seed, without_noise):
+    def test_road_equals_twice_road_combined_of_pytorch_grad_cam(self, seed, without_noise):
         """On maps without ties, at shares of whole pixels."""
         one, maps = metric_case(seed), unit(some_maps(seed, 3, 1, 12, 8))
         theirs = grad_cam("ROADCombined", "road", one, maps, [25, 50, 75])
@@ -325,7 +325,7 @@ def torchcam(kind: str, one: MetricCase, maps: Tensor, **settings: Any) -> dict[
 class TestTorchcam:
     @pytest.mark.parametrize("seed", range(3))
     @pytest.mark.parametrize("grid", [(12, 8), (6, 4), (3, 5)])
-    def test_average_drop_and_increase_in_confidence(self, seed, grid):
+    def test_average_drop_and_increase_in_confidence_equal_torchcam(self, seed, grid):
         """The maximum lies at a corner, where upsampling keeps it; see below."""
         maps = some_maps(seed, 3, 1, *grid).relu()
         maps[..., 0, 0] = maps.flatten(1).amax(1).view(-1, 1) + 0.1
@@ -362,7 +362,7 @@ class TestTorchcam:
 
     @pytest.mark.parametrize("steps", [4, 24, 96])
     @pytest.mark.parametrize("grid", [(12, 8), (5, 3)])
-    def test_deletion_and_insertion(self, grid, steps):
+    def test_deletion_and_insertion_equal_torchcam(self, grid, steps):
         """On maps without ties, in steps of whole pixels: torchcam removes ties in reading order."""
         one, maps = metric_case(), some_maps(5, 3, 1, *grid)
         if grid != (12, 8):  # beyond the outermost centres all is equal: a slope tells the order

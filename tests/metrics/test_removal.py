@@ -301,18 +301,18 @@ class TestAnalytic:
         return {"mask": mask, "inverse": 1 - mask, "constant": torch.full((1, 1, 8, 8), 0.3), "zero": 0 * mask}
 
     @pytest.mark.parametrize(("name", "wanted"), [("mask", 1 / 8), ("inverse", 7 / 8)])
-    def test_deletion(self, name, wanted):
+    def test_deletion_of_mask_and_inverse_equals_hand_computation(self, name, wanted):
         """Falls straight to nothing over the first quarter; stays at 1 for three quarters and falls in the last."""
         found = deletion(self.maps()[name], counting((8, 8), self.quarter), steps=64)
         assert float(found) == pytest.approx(wanted, abs=1e-12)
 
     @pytest.mark.parametrize(("name", "wanted"), [("mask", 7 / 8), ("inverse", 1 / 8)])
-    def test_insertion(self, name, wanted):
+    def test_insertion_of_mask_and_inverse_equals_hand_computation(self, name, wanted):
         found = insertion(self.maps()[name], counting((8, 8), self.quarter), steps=64, start="zero")
         assert float(found) == pytest.approx(wanted, abs=1e-12)
 
     @pytest.mark.parametrize(("name", "wanted"), [("mask", 1.0), ("inverse", 0.0)])
-    def test_comprehensiveness_and_sufficiency(self, name, wanted):
+    def test_comprehensiveness_and_sufficiency_equal_hand_computation(self, name, wanted):
         runner = counting((8, 8), self.quarter)
         assert float(comprehensiveness(self.maps()[name], runner, shares=[0.25])) == pytest.approx(wanted)
         assert float(sufficiency(self.maps()[name], runner, shares=[0.25])) == pytest.approx(1 - wanted)
@@ -511,6 +511,12 @@ class TestSettings:
     @pytest.mark.parametrize("metric", [comprehensiveness, sufficiency, road])
     def test_invalid_shares_raise(self, metric, shares):
         with pytest.raises(InputError, match="shares"):
+            metric(some_maps(1, 2, 2, 5, 4), MetricCase.build().runner(), shares=shares)
+
+    @pytest.mark.parametrize("shares", [[True], ["a"], "abc", 0.5])
+    @pytest.mark.parametrize("metric", [comprehensiveness, sufficiency, road])
+    def test_shares_of_wrong_type_raise(self, metric, shares):
+        with pytest.raises((InputError, TypeCheckError), match="shares"):
             metric(some_maps(1, 2, 2, 5, 4), MetricCase.build().runner(), shares=shares)
 
     def test_road_of_maps_that_are_not_two_dimensional_raises(self):

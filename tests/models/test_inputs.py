@@ -455,7 +455,10 @@ def test_unknown_methods_and_parameters_raise(tiny: Build) -> None:
     assert_refused(tiny(), tensor, "precision must be exact or fast, got 'quick'", precision="quick")
     assert_refused(tiny(), tensor, "batch_size", "0", batch_size=0)
     assert_refused(tiny(), tensor, "'probabilty'", error=TargetError, score="probabilty", target=0)
-    assert_refused(tiny(), tensor, "median", error=errors.MethodError, fuse="median")
+    assert_refused(
+        tiny(), tensor, "fuse must be mean, max, product", "'median'", error=errors.MethodError, fuse="median"
+    )
+    assert_refused(tiny(), tensor, "keep_model must be true or false, got 'no'", keep_model="no")
 
 
 # --- images and words ------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import builtins
 import hashlib
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -112,7 +113,14 @@ def test_mean_and_std_alone_leave_the_size(tiny: Build) -> None:
         ({"input_size": 22.5}, ("input_size", "22.5")),
         ({"mean": (0.5, 0.5)}, ("mean must be three numbers",)),
         ({"std": 0.5}, ("std must be three numbers", "0.5")),
-        ({"std": (0.5, 0.0, 0.5)}, ("std", "zero")),
+        ({"input_size": True}, ("input_size must be one side or (height, width) in pixels", "True")),
+        ({"input_size": (32, 0)}, ("input_size", "(height, width)", "(32, 0)")),
+        ({"mean": (math.nan, 0, 0)}, ("mean must be three numbers", "nan")),
+        ({"std": (0.5, 0.0, 0.5)}, ("std must be three numbers above 0", "0.0")),
+        ({"std": (-1, 1, 1)}, ("std must be three numbers above 0", "-1")),
+        ({"std": (1, math.inf, 1)}, ("std must be three numbers above 0", "inf")),
+        ({"multilabel": "yes"}, ("multilabel must be true or false", "'yes'")),
+        ({"multilabel": 1}, ("multilabel must be true or false", "1")),
         ({"mean": "abc"}, ("mean must be three numbers", "'abc'")),
         ({"labels": "cat"}, ("labels must be a list", "'cat'")),
         ({"labels": 7}, ("labels must be a list", "7")),
@@ -121,6 +129,18 @@ def test_mean_and_std_alone_leave_the_size(tiny: Build) -> None:
 )
 def test_invalid_settings_raise(tiny: Build, settings: dict[str, Any], words: tuple[str, ...]) -> None:
     assert_refused(tiny(), *words, error=InputError, **settings)
+
+
+@pytest.mark.parametrize("size", [np.int64(8), torch.tensor(8), (8, np.int32(8)), np.array([8, 8])])
+def test_input_size_may_be_of_another_library(tiny: Build, size: Any) -> None:
+    assert saywhy.load(tiny(), input_size=size).preprocess == saywhy.load(tiny(), input_size=8).preprocess
+
+
+def test_mean_std_and_multilabel_may_be_of_another_library(tiny: Build) -> None:
+    means, deviations = np.array([0.5, 0.25, 0.125], np.float32), torch.tensor([1.0, 2.0, 4.0])
+    model = saywhy.load(tiny(), mean=means, std=deviations, multilabel=np.bool_(True))
+    assert (model.preprocess.mean, model.preprocess.std) == ((0.5, 0.25, 0.125), (1.0, 2.0, 4.0))
+    assert model.multilabel is True
 
 
 def test_failing_preprocess_function_raises(tiny: Build) -> None:

@@ -1,4 +1,4 @@
-"""A method, a metric, a target, a source of models, a kind of data set and a task of another package."""
+"""A method, two metrics, a target, a source of models, a kind of data set and a task of another package."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +14,7 @@ import saywhy
 from saywhy.datasets.localized import LocalizedImage, ObjectAnnotation
 from saywhy.datasets.registry import reader
 from saywhy.methods import method
-from saywhy.metrics import metric
+from saywhy.metrics import dataset_metric, metric
 from saywhy.models import Model, Preprocess, source
 from saywhy.output import ModelOutput
 from saywhy.targets import Target, TargetScores, target
@@ -33,6 +33,12 @@ def brightness(activations: Tensor, gradients: Tensor, *, factor: float = 1.0) -
 def peak(maps: Tensor, *, floor: float = 0.0) -> Tensor:
     """The highest value of a map."""
     return maps.flatten(2).amax(2).clamp_min(floor)
+
+
+@dataset_metric("the mean of the highest values", better="higher", range="0 to ∞", paper="ours")
+def mean_peak(maps: Tensor) -> float:
+    """The mean of the highest values of a set of maps."""
+    return float(peak(maps).mean())
 
 
 @target("margin", form="margin", reading="the highest score less the second")

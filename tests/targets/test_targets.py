@@ -200,18 +200,18 @@ class TestTargetList:
 
 
 class TestArithmetic:
-    def test_contrast(self):
+    def test_contrast_is_the_difference_of_two_scores(self):
         for target in (Class("boxer") - Class(0), contrast("boxer", 0), contrast(Class("boxer"), Class(0))):
             assert_scores(target, LOGITS[:, 3:] - LOGITS[:, :1])
             assert target.evaluate(output()).names == [["boxer - Siamese cat"]] * 3
             assert target.evaluate(output()).classes.tolist() == [[-1]] * 3
 
-    def test_counterfactual(self):
+    def test_counterfactual_is_the_negated_score(self):
         for target in (-Class(2), counterfactual(2), counterfactual("bull mastiff"), Class(2) * -1):
             assert_scores(target, -LOGITS[:, 2:3])
             assert target.evaluate(output()).names == [["-bull mastiff"]] * 3
 
-    def test_weighted_sums(self):
+    def test_sums_of_targets_are_weighted_sums_of_scores(self):
         target = 2 * Class(0) + Class(1) * 0.5 - (Class(2) - Class(3))
         assert_scores(target, (2 * LOGITS[:, 0] + 0.5 * LOGITS[:, 1] - LOGITS[:, 2] + LOGITS[:, 3])[:, None])
         assert target.evaluate(output()).names[0] == ["2 Siamese cat + 0.5 tabby, tiger cat - bull mastiff + boxer"]

@@ -9,7 +9,7 @@ from typing import Any
 from saywhy.benchmarking.config import METHODS, METRICS, BenchmarkConfig, evenly_spaced
 from saywhy.benchmarking.evaluation import finite_or_none, image_rows
 from saywhy.benchmarking.ground_truth import class_lookup
-from saywhy.benchmarking.rows import FORMAT_VERSION, Row, open_rows
+from saywhy.benchmarking.rows import FORMAT_VERSION, BenchmarkRow, open_rows
 from saywhy.benchmarking.table import Cell, cell
 from saywhy.datasets.localized import Dataset
 from saywhy.errors import ImageError, InputError
@@ -33,7 +33,7 @@ class Benchmark:
     """
 
     settings: BenchmarkConfig
-    images: dict[int, list[Row]] = field(default_factory=dict)
+    images: dict[int, list[BenchmarkRow]] = field(default_factory=dict)
     skipped: dict[int, str] = field(default_factory=dict)
 
     @property

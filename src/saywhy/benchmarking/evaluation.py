@@ -9,7 +9,7 @@ from torch import Tensor
 
 from saywhy.benchmarking.config import BenchmarkConfig
 from saywhy.benchmarking.ground_truth import object_mask, without_difficult
-from saywhy.benchmarking.rows import Row
+from saywhy.benchmarking.rows import BenchmarkRow
 from saywhy.datasets.localized import LocalizedImage, ObjectAnnotation
 from saywhy.errors import InputError, SaywhyWarning
 from saywhy.explain import explain
@@ -26,7 +26,7 @@ def image_rows(
     config: BenchmarkConfig,
     metrics: Sequence[Metric],
     seed: int,
-) -> Iterator[Row]:
+) -> Iterator[BenchmarkRow]:
     """Yield a row with the values of all metrics for every map of an image.
 
     Args:

@@ -18,6 +18,7 @@ from typing import Any
 
 from saywhy.benchmarking.config import BenchmarkConfig
 from saywhy.errors import InputError
+from saywhy.io.atomic import atomic_write
 
 ROWS = "rows.jsonl"
 
@@ -27,7 +28,7 @@ FORMAT_VERSION = 3
 In version 1 all images had the same noise; in version 2 keys had other names.
 """
 
-Row = dict[str, Any]
+BenchmarkRow = dict[str, Any]
 """The results of one map: image, label, name of the map (a method or a baseline), and values by metric."""
 
 
@@ -42,10 +43,10 @@ class KeptRows:
     """
 
     file: Path | None = None
-    images: dict[int, list[Row]] = field(default_factory=dict)
+    images: dict[int, list[BenchmarkRow]] = field(default_factory=dict)
     skipped: dict[int, str] = field(default_factory=dict)
 
-    def add(self, index: int, rows: list[Row]) -> None:
+    def add(self, index: int, rows: list[BenchmarkRow]) -> None:
         """Append the rows of an image."""
         self._write({"index": index, "rows": rows})
 
@@ -77,7 +78,8 @@ def open_rows(folder: "str | Path | None", config: BenchmarkConfig) -> KeptRows:
         if lines[-1]:  # an incomplete line of an interrupted run is removed, and its image evaluated again
             os.truncate(file, file.stat().st_size - len(lines[-1]))
         if len(lines) == 1:
-            file.write_text(json.dumps(header) + "\n", encoding="utf-8")
+            with atomic_write(file) as temporary:
+                temporary.write_text(json.dumps(header) + "\n", encoding="utf-8")
     except OSError as error:
         raise InputError(f"results cannot be stored in '{folder}': {error}. Give another folder.") from error
     kept = KeptRows(file)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from saywhy.benchmarking.rows import Row
+from saywhy.benchmarking.rows import BenchmarkRow
 from saywhy.metrics.measure import hit_rate_interval
 from saywhy.metrics.registry import METRICS
 from saywhy.statistics import bootstrap, quotient_of_sums
@@ -31,7 +31,7 @@ class Cell:
     images: int
 
 
-def cell(images: Iterable[Sequence[Row]], name: str, metric: str) -> Cell:
+def cell(images: Iterable[Sequence[BenchmarkRow]], name: str, metric: str) -> Cell:
     """Return one cell of the table.
 
     Args:

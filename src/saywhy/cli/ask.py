@@ -77,8 +77,10 @@ def print_uncertainty(report: Any) -> None:
 
     A bar is the share of test questions that are less uncertain.
     """
+    from saywhy.view.legend import percent
+
     samples = f" of {report.num_samples} Monte Carlo samples" if report.num_samples > 1 else ""
-    screen.say(f"\nanswer{samples}: {report.answer}, {report.probability:.1%}")
+    screen.say(f"\nanswer{samples}: {report.answer}, {percent(report.probability)}")
     if all(component.share is None for component in report.components):
         values = ", ".join(f"{c.value:.3g} {c.unit} {c.name}" for c in report.components)
         screen.say(f"uncertainty: {values}")
@@ -86,7 +88,7 @@ def print_uncertainty(report: Any) -> None:
     table = screen.table("uncertainty", "", "value", "higher than", right=("value", "higher than"), whole=("",))
     for c in report.components:
         filled = "" if c.share is None else "█" * round(BAR * c.share) + "░" * (BAR - round(BAR * c.share))
-        compared = "" if c.share is None else f"{c.share:.0%} of {c.among}"
+        compared = "" if c.share is None else f"{percent(c.share)} of {c.among}"
         table.add_row(c.name, filled, f"{c.value:.3g} {c.unit}", compared)
     screen.show(table)
     screen.say(report.text)

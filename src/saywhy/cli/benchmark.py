@@ -19,7 +19,7 @@ def benchmark(
     data: Annotated[
         str,
         typer.Argument(
-            help="toybox:SPLIT, voc:PATH[:split], imagenet:PATH[:split], coco:PATH[:split], folder:PATH, or a path.",
+            help="A path, or KIND:PATH with a kind of data set that `saywhy datasets` lists.",
             show_default=False,
         ),
     ],

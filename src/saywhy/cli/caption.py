@@ -35,7 +35,7 @@ def caption(
     ] = None,
     diversity_penalty: Annotated[
         float | None,
-        typer.Option(min=0, help="The diversity penalty between groups of --diverse.", show_default="1"),
+        typer.Option(min=0, help="The diversity penalty between groups of --diverse, 1 by default."),
     ] = None,
     method: Annotated[list[str] | None, typer.Option("--method", help="See `saywhy methods`. Repeatable.")] = None,
     layer: Annotated[
@@ -86,7 +86,7 @@ def caption(
     if as_json:
         about: dict[str, Any] = {"captions": captions}
         if shape is not None:
-            about |= {"variants": [asdict(one) for one in found.diverse], "map_distance": distances}
+            about |= {"diverse_captions": [asdict(one) for one in found.diverse], "map_distance": distances}
         print(json.dumps({**about, **record(found.explanation)}, indent=1, ensure_ascii=False))
     else:
         screen.unknown_words(loaded, str(captions[0]))

@@ -17,9 +17,7 @@ PAGE = Path("why.html")
 
 ModelName = Annotated[
     str,
-    typer.Option(
-        "--model", "-m", help="torchvision:NAME, timm:NAME, hf:NAME or folder, toybox:NAME, or FILE.py:FUNCTION."
-    ),
+    typer.Option("--model", "-m", help="SOURCE:NAME, with a source that `saywhy models` lists, or FILE.py:FUNCTION."),
 ]
 Weights = Annotated[
     str | None,
@@ -197,6 +195,8 @@ def _file_names(explanations: Sequence[Any]) -> list[str]:
 
 def print_table(explanations: Sequence[Any]) -> None:
     """Print a row for every map: target, probability, score, peak and diagnostics."""
+    from saywhy.view.legend import percent
+
     kind = explanations[0].score
     numbers = ("probability", "score" if kind == "logit" else f"score ({kind})", "peak x, y")
     table = screen.table(
@@ -211,7 +211,7 @@ def print_table(explanations: Sequence[Any]) -> None:
         table.add_row(
             "" if repeated else row["image"],
             row["target"],
-            "" if row["probability"] is None else f"{row['probability']:.1%}",
+            "" if row["probability"] is None else percent(row["probability"]),
             f"{row['score']:.3g}",
             "none" if peak is None else f"{int(peak[0])}, {int(peak[1])}",
             row["method"],

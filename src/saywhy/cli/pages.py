@@ -7,6 +7,7 @@ from saywhy.methods import METHODS, Method
 from saywhy.methods.method import FAMILIES
 from saywhy.metrics import METRICS, DatasetMetric, Metric, all_dataset_metrics
 from saywhy.metrics.metric import LOOKS_AT
+from saywhy.tasks.registry import import_metrics
 
 PLACES = {"layer": "a layer, one value a cell", "input": "the image, one value a pixel"}
 """The grid of a map, in words."""
@@ -53,6 +54,7 @@ def place_of(method: Method) -> str:
 
 def metrics_page() -> str:
     """Return the page ``docs/metrics.md``."""
+    import_metrics()
     own, dataset_rows = metric_rows(METRICS.values()), dataset_metric_rows(all_dataset_metrics())
     return "\n".join([*_METRICS_HEAD, *_table(*own), *_DATASET_METRICS_HEAD, *_table(*dataset_rows)])
 

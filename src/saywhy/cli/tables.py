@@ -51,18 +51,21 @@ def metrics(
     """List the metrics of maps with paper, equation, direction and range, and dataset-level metrics."""
     from saywhy.cli.pages import dataset_metric_rows, metric_rows, metrics_page
     from saywhy.metrics import all_dataset_metrics, all_metrics
+    from saywhy.tasks.registry import import_metrics
 
     if markdown:
         print(metrics_page())
         return
     with screen.noted_warnings():
         heads, rows = metric_rows(all_metrics())
+        import_metrics()
+        dataset_rows = dataset_metric_rows(all_dataset_metrics())
     if as_json:
         print(json.dumps([dict(zip(heads, row, strict=True)) for row in rows], indent=1, ensure_ascii=False))
         return
     _print_table(heads, rows)
     screen.say("\nDataset-level metrics, functions of saywhy.metrics:\n")
-    _print_table(*dataset_metric_rows(all_dataset_metrics()))
+    _print_table(*dataset_rows)
 
 
 def targets(as_json: Annotated[bool, typer.Option("--json", help="Print them as JSON.")] = False) -> None:
@@ -72,41 +75,47 @@ def targets(as_json: Annotated[bool, typer.Option("--json", help="Print them as 
     with screen.noted_warnings():
         found = all_targets()
     if as_json:
-        print(
-            json.dumps(
-                [{f.name: getattr(t, f.name) for f in fields(t) if f.name != "function"} for t in found], indent=1
-            )
-        )
+        _print_json(found)
         return
     sums = [("LABEL, or its index", "the score of one class", ""), ("cat - dog, 2 cat - 0.5 dog", "a weighted sum", "")]
     _print_table(("target", "score", "paper"), [*sums, *((t.form, t.reading, t.paper) for t in found)])
 
 
-def models() -> None:
+def models(as_json: Annotated[bool, typer.Option("--json", help="Print them as JSON.")] = False) -> None:
     """List the sources of models, as --model takes them."""
     from saywhy.models import all_sources
 
     with screen.noted_warnings():
-        rows = [(f"{s.name}:NAME", s.reading) for s in all_sources()]
+        found = all_sources()
+    if as_json:
+        _print_json(found)
+        return
+    rows = [(f"{s.name}:NAME", s.reading) for s in found]
     _print_table(("model", "networks"), [*rows, ("path/to/file.py:function", "a network built by your own function")])
 
 
-def datasets() -> None:
+def datasets(as_json: Annotated[bool, typer.Option("--json", help="Print them as JSON.")] = False) -> None:
     """List the data sets of located objects, as `saywhy benchmark` takes them."""
     from saywhy.datasets.registry import all_readers
 
     with screen.noted_warnings():
-        rows = [(r.form, r.reading) for r in all_readers()]
-    _print_table(("data set", "objects"), rows)
+        found = all_readers()
+    if as_json:
+        _print_json(found)
+        return
+    _print_table(("data set", "objects"), [(r.form, r.reading) for r in found])
 
 
-def tasks() -> None:
+def tasks(as_json: Annotated[bool, typer.Option("--json", help="Print them as JSON.")] = False) -> None:
     """List the tasks that a model can perform with an explanation."""
     from saywhy.tasks.registry import all_tasks
 
     with screen.noted_warnings():
-        rows = [(t.name, f"{t.title}, {t.paper}", t.reading) for t in all_tasks()]
-    _print_table(("task", "name and paper", "output"), rows)
+        found = all_tasks()
+    if as_json:
+        _print_json(found)
+        return
+    _print_table(("task", "name and paper", "output"), [(t.name, f"{t.title}, {t.paper}", t.reading) for t in found])
 
 
 def _print_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -115,6 +124,18 @@ def _print_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     for row in rows:
         table.add_row(*map(escape, row))
     screen.show(table)
+
+
+def _print_json(values: Sequence[Any]) -> None:
+    """Print what the values of a registry are described by, without the functions and modules behind them."""
+    described = [
+        {f.name: getattr(value, f.name) for f in fields(value) if f.name not in _BEHIND and not f.name.startswith("_")}
+        for value in values
+    ]
+    print(json.dumps(described, indent=1, ensure_ascii=False))
+
+
+_BEHIND = frozenset({"function", "looks_like", "metrics", "verb"})
 
 
 def _record(method: Any) -> dict[str, Any]:

@@ -35,7 +35,7 @@ COLUMNS = ("file", "label", *EDGES)
 USUAL = ("boxes.csv", "boxes.json")
 """The names that are preferred where a folder holds several tables."""
 
-Row = tuple[str, str, str, Box]
+BoxRow = tuple[str, str, str, Box]
 """The location of the row, for messages; the image's file, the label and the box, as written."""
 
 
@@ -82,7 +82,7 @@ class BoxedFolder:
         return bool(_tables(path)) or any(map(_has_images, _sub_folders(path)))
 
     @cached_property
-    def objects(self) -> dict[str, tuple[Row, ...]]:
+    def objects(self) -> dict[str, tuple[BoxRow, ...]]:
         """The rows of every image, in the order of the file of boxes; empty without such a file.
 
         Images of the folder without a row are skipped, with a warning.
@@ -144,7 +144,7 @@ class BoxedFolder:
             )
 
 
-def read_boxes(path: Path) -> Iterator[Row]:
+def read_boxes(path: Path) -> Iterator[BoxRow]:
     """Read the rows of a file of boxes, in CSV or in JSON.
 
     Raises:
@@ -153,7 +153,7 @@ def read_boxes(path: Path) -> Iterator[Row]:
     return _read_json(path) if path.suffix.lower() == ".json" else _read_csv(path)
 
 
-def _read_json(path: Path) -> Iterator[Row]:
+def _read_json(path: Path) -> Iterator[BoxRow]:
     rows = read_rows(path, "boxes")
     for index, row, (file, label) in rows.each(file=str, label=str):
         if missing := [edge for edge in EDGES if edge not in row]:
@@ -161,7 +161,7 @@ def _read_json(path: Path) -> Iterator[Row]:
         yield _row(rows.place(index), file, label, [row[edge] for edge in EDGES])
 
 
-def _read_csv(path: Path) -> Iterator[Row]:
+def _read_csv(path: Path) -> Iterator[BoxRow]:
     try:
         text = contents(path, "a table of boxes").decode("utf-8-sig")
         lines = list(csv.reader(io.StringIO(text, newline=""), strict=True))
@@ -184,7 +184,7 @@ def _read_csv(path: Path) -> Iterator[Row]:
             yield _row(place, cells["file"], cells["label"], [cells[edge] for edge in EDGES])
 
 
-def _row(place: str, file: str, label: str, edges: list[Any]) -> Row:
+def _row(place: str, file: str, label: str, edges: list[Any]) -> BoxRow:
     if not file or not label:
         raise InputError(f"{place}: a row needs a file and a label, got {file!r} and {label!r}. Write both.")
     left, top, right, bottom = (_number(edge, name, place) for edge, name in zip(edges, EDGES, strict=True))

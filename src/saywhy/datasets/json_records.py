@@ -23,7 +23,7 @@ SIGNS = {
 
 
 @dataclass(frozen=True)
-class Rows:
+class JSONRows:
     """The records of one file.
 
     Attributes:
@@ -41,7 +41,7 @@ class Rows:
     def place(self, index: int) -> str:
         """Return the location of a record, for messages.
 
-        >>> Rows(Path("q.json"), "questions", [], {}).place(7)
+        >>> JSONRows(Path("q.json"), "questions", [], {}).place(7)
         "'q.json', questions[7]"
         """
         return f"'{self.path}', {self.name}[{index}]"
@@ -52,7 +52,7 @@ class Rows:
         Raises:
             InputError: a record is no object, lacks a field, or has a field of another type.
 
-        >>> rows = Rows(Path("q.json"), "questions", [{"image_id": 9, "question": "why?"}], {})
+        >>> rows = JSONRows(Path("q.json"), "questions", [{"image_id": 9, "question": "why?"}], {})
         >>> next(rows.each(image_id=int, question=str))[2]
         [9, 'why?']
         """
@@ -74,7 +74,9 @@ class Rows:
         )
 
 
-def read_rows(path: "str | os.PathLike[str]", name: str, hook: "Callable[[dict[str, Any]], Any] | None" = None) -> Rows:
+def read_rows(
+    path: "str | os.PathLike[str]", name: str, hook: "Callable[[dict[str, Any]], Any] | None" = None
+) -> JSONRows:
     """Read the records of a file: a list under a key, or a bare list.
 
     Args:
@@ -88,7 +90,7 @@ def read_rows(path: "str | os.PathLike[str]", name: str, hook: "Callable[[dict[s
     return rows_of(path, read_json(path, hook), name)
 
 
-def rows_of(path: "str | os.PathLike[str]", data: Any, name: str) -> Rows:
+def rows_of(path: "str | os.PathLike[str]", data: Any, name: str) -> JSONRows:
     """Return the records in the parsed contents of a file.
 
     >>> rows_of("q.json", {"info": "small", "questions": [{"question_id": 1}]}, "questions").header
@@ -104,7 +106,7 @@ def rows_of(path: "str | os.PathLike[str]", data: Any, name: str) -> Rows:
         )
     if not rows:
         raise InputError(f"'{path}' holds no {name}: the list is empty. Is it the right file?")
-    return Rows(Path(path), name, rows, header)
+    return JSONRows(Path(path), name, rows, header)
 
 
 def read_json(path: "str | os.PathLike[str]", hook: "Callable[[dict[str, Any]], Any] | None" = None) -> Any:

@@ -11,14 +11,14 @@ from saywhy.decoding.decoded import Decoded, LengthPenalty, gnmt
 from saywhy.decoding.diverse import DiverseDecoded, diverse_beam_search
 from saywhy.decoding.greedy import greedy
 from saywhy.decoding.sampling import sample
-from saywhy.decoding.step import Reorderable, State, Step
+from saywhy.decoding.step import DecoderState, Reorderable, Step
 
 __all__ = [
     "Decoded",
+    "DecoderState",
     "DiverseDecoded",
     "LengthPenalty",
     "Reorderable",
-    "State",
     "Step",
     "beam_search",
     "diverse_beam_search",

@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from saywhy.decoding.decoded import Decoded, Flags, Gains, LengthPenalty, Sentences, Totals, divisors, pick
-from saywhy.decoding.step import DecodingLimits, LogProbabilities, State, Step, Stepper
+from saywhy.decoding.decoded import Decoded, Flags, Gains, Hypotheses, LengthPenalty, Totals, divisors, pick
+from saywhy.decoding.step import DecoderState, DecodingLimits, LogProbabilities, Step, Stepper
 from saywhy.errors import MethodError
 from saywhy.validation import real_number, true_or_false, whole_number
 
@@ -16,7 +16,7 @@ from saywhy.validation import real_number, true_or_false, whole_number
 @torch.no_grad()
 def beam_search(
     step: Step,
-    state: State,
+    state: DecoderState,
     start: Int[Tensor, " batch"],
     *,
     end: int,
@@ -139,7 +139,7 @@ class Beams:
         parents: the place, one step before, of the hypothesis that each one continues.
     """
 
-    words: Sentences
+    words: Hypotheses
     gains: Gains
     totals: Totals
     parents: Int[Tensor, "batch hypothesis"]

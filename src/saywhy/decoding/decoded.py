@@ -9,8 +9,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from saywhy.errors import MethodError
+from saywhy.validation import validate
 
-Sentences = Int[Tensor, "batch hypothesis word"]
+Hypotheses = Int[Tensor, "batch hypothesis word"]
 Gains = Float[Tensor, "batch hypothesis word"]
 Totals = Float[Tensor, "batch hypothesis"]
 Lengths = Int[Tensor, "batch hypothesis"]
@@ -38,7 +39,7 @@ class Decoded:
         finished: whether the last word is the end; unfinished hypotheses were cut off at the maximum length.
     """
 
-    words: Sentences
+    words: Hypotheses
     log_probabilities: Gains
     lengths: Lengths
     totals: Totals
@@ -47,7 +48,7 @@ class Decoded:
 
     @staticmethod
     def of(
-        words: Sentences,
+        words: Hypotheses,
         log_probabilities: Gains,
         lengths: Lengths,
         totals: Totals,
@@ -115,10 +116,10 @@ def divisors(length_penalty: LengthPenalty, max_length: int, like: Tensor) -> Fl
     """
     if callable(length_penalty):
         values = [_number(length_penalty(length), length) for length in range(1, max_length + 1)]
-    elif isinstance(length_penalty, int | float) and not isinstance(length_penalty, bool):
-        values = torch.arange(1, max_length + 1, dtype=torch.float64).pow(length_penalty).tolist()
     else:
-        raise MethodError(f"length_penalty is an exponent of the length or a function of it, got {length_penalty!r}.")
+        hint = ", the exponent of the length, or a function of the length"
+        exponent = validate("length_penalty", length_penalty, float, MethodError, hint)
+        values = torch.arange(1, max_length + 1, dtype=torch.float64).pow(exponent).tolist()
     found = torch.tensor(values, dtype=like.dtype)
     # Division by a nearly zero number would make every score minus infinity.
     wrong = ~(found.isfinite() & (found > torch.finfo(like.dtype).tiny))

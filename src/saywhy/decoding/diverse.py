@@ -32,7 +32,7 @@ from saywhy.decoding.penalties import (
     ngram,
     within,
 )
-from saywhy.decoding.step import DecodingLimits, LogProbabilities, State, Step, Stepper
+from saywhy.decoding.step import DecoderState, DecodingLimits, LogProbabilities, Step, Stepper
 from saywhy.errors import InputError, MethodError
 from saywhy.validation import real_number, true_or_false, validate, whole_number
 
@@ -81,7 +81,7 @@ class DiverseDecoded:
 @torch.no_grad()
 def diverse_beam_search(
     step: Step,
-    state: State,
+    state: DecoderState,
     start: Int[Tensor, " batch"],
     *,
     end: int,

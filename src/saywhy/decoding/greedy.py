@@ -7,7 +7,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from saywhy.decoding.decoded import Decoded, LengthPenalty, divisors
-from saywhy.decoding.step import DecodingLimits, LogProbabilities, Rows, State, Step, Stepper
+from saywhy.decoding.step import DecoderState, DecodingLimits, LogProbabilities, Rows, Step, Stepper
 
 Choose = Callable[[LogProbabilities, Rows, int], Rows]
 """``choose(log-probabilities [open, word], rows [open], length) -> words [open]`` for the rows that are still open."""
@@ -16,7 +16,7 @@ Choose = Callable[[LogProbabilities, Rows, int], Rows]
 @torch.no_grad()
 def greedy(
     step: Step,
-    state: State,
+    state: DecoderState,
     start: Int[Tensor, " batch"],
     *,
     end: int,

@@ -10,16 +10,16 @@ from torch import Tensor
 from saywhy.decoding.beam import likeliest
 from saywhy.decoding.decoded import Decoded, LengthPenalty
 from saywhy.decoding.greedy import follow
-from saywhy.decoding.step import DecodingLimits, LogProbabilities, Rows, State, Step, Stepper
+from saywhy.decoding.step import DecoderState, DecodingLimits, LogProbabilities, Rows, Step, Stepper
 from saywhy.errors import InputError, MethodError
 from saywhy.shapes import to_float64
-from saywhy.validation import real_number, whole_number
+from saywhy.validation import PositiveFloat, real_number, validate, whole_number
 
 
 @torch.no_grad()
 def sample(
     step: Step,
-    state: State,
+    state: DecoderState,
     start: Int[Tensor, " batch"],
     *,
     end: int,
@@ -81,10 +81,7 @@ def sample(
 
 
 def _check(temperature: float, top_k: int | None, top_p: float | None) -> None:
-    if real_number("temperature", temperature, error=MethodError) <= 0:
-        raise MethodError(
-            f"temperature must be a positive number, got {temperature!r}. Use greedy for a temperature of 0."
-        )
+    validate("temperature", temperature, PositiveFloat, MethodError, " (greedy decoding is that of 0)")
     if top_k is not None:
         whole_number("top_k", top_k, 1, error=MethodError)
     if top_p is not None:

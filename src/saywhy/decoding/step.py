@@ -28,13 +28,13 @@ from saywhy.errors import InputError, MethodError
 from saywhy.shapes import at_least_float32
 from saywhy.validation import whole_number
 
-State = Any
+DecoderState = Any
 """Tensors with one row a hypothesis, in any nested structure (see the module's docstring)."""
 
 Rows = Int[Tensor, " row"]
 LogProbabilities = Float[Tensor, "row word"]
 
-Step = Callable[[Rows, State], tuple[LogProbabilities, State]]
+Step = Callable[[Rows, DecoderState], tuple[LogProbabilities, DecoderState]]
 """``step(words [row], state) -> (log-probabilities [row, word] of the next word, next state)``."""
 
 
@@ -42,11 +42,11 @@ Step = Callable[[Rows, State], tuple[LogProbabilities, State]]
 class Reorderable(Protocol):
     """A state, or a part of a state, that selects its rows itself."""
 
-    def reordered(self, rows: Rows) -> State:
+    def reordered(self, rows: Rows) -> DecoderState:
         """Return a state with these rows, in this order; a row may be repeated or left out."""
 
 
-def take(state: State, rows: Rows, count: int) -> State:
+def take(state: DecoderState, rows: Rows, count: int) -> DecoderState:
     """Return the given rows of a state that has ``count`` rows.
 
     Raises:
@@ -58,7 +58,7 @@ def take(state: State, rows: Rows, count: int) -> State:
             [1.]]), 'position': 7}
     """
 
-    def chosen(part: Tensor | Reorderable) -> State:
+    def chosen(part: Tensor | Reorderable) -> DecoderState:
         if isinstance(part, Tensor):
             return _checked_rows(part, count).index_select(0, rows.to(part.device)) if part.ndim else part
         return part.reordered(rows)
@@ -66,7 +66,7 @@ def take(state: State, rows: Rows, count: int) -> State:
     return _map_state(state, chosen)
 
 
-def check_rows(state: State, count: int) -> None:
+def check_rows(state: DecoderState, count: int) -> None:
     """Check that every tensor of a state has ``count`` rows, one for each hypothesis.
 
     Raises:
@@ -85,7 +85,7 @@ def _checked_rows(tensor: Tensor, count: int) -> Tensor:
     return tensor
 
 
-def _map_state(state: State, change: Callable[[Tensor | Reorderable], State]) -> State:
+def _map_state(state: DecoderState, change: Callable[[Tensor | Reorderable], DecoderState]) -> DecoderState:
     """Return a copy of a state with ``change`` applied to every tensor and every :class:`Reorderable`."""
     if isinstance(state, Tensor | Reorderable):
         return change(state)
@@ -183,7 +183,7 @@ class Stepper:
     tensor([[0.2500, 0.7500]])
     """
 
-    def __init__(self, step: Step, state: State, start: Int[Tensor, " batch"], limits: DecodingLimits) -> None:
+    def __init__(self, step: Step, state: DecoderState, start: Int[Tensor, " batch"], limits: DecodingLimits) -> None:
         fine = isinstance(start, Tensor) and start.ndim == 1 and len(start) > 0
         if not fine or start.is_floating_point() or start.dtype is torch.bool:
             got = f"{start.dtype} of shape {tuple(start.shape)}" if isinstance(start, Tensor) else repr(start)

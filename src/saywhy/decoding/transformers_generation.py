@@ -6,7 +6,6 @@ of each row.
 """
 
 import inspect
-import warnings
 from collections.abc import Collection, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -16,10 +15,10 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from saywhy.decoding.step import LogProbabilities, Rows, State, Step
-from saywhy.errors import InputError, MethodError, ModelError, SaywhyWarning
+from saywhy.decoding.generation_rules import GenerationRules, setting, token_ids
+from saywhy.decoding.step import DecoderState, LogProbabilities, Rows, Step
+from saywhy.errors import InputError, ModelError
 from saywhy.shapes import at_least_float32
-from saywhy.validation import whole_number
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ class Generation:
     """
 
     step: Step
-    state: State
+    state: DecoderState
     start: Int[Tensor, " batch"]
     end: int
     suppress_tokens: tuple[int, ...] = ()
@@ -86,7 +85,7 @@ def generation(model: Any, inputs: Mapping[str, Tensor], end: int | None = None)
         if value is not None and not isinstance(value, Tensor):
             raise InputError(f"inputs must be tensors, '{name}' is {type(value).__name__}. Use return_tensors='pt'.")
     settings = getattr(model, "generation_config", model.config)
-    rules = _GenerationRules.of(settings, model.config, end)
+    rules = GenerationRules.of(settings, model.config, end)
     given = {name: value for name, value in inputs.items() if value is not None}
     if taken := [name for name in given if name in _COMPUTED_INPUTS]:
         raise InputError(f"{', '.join(taken)} are computed here at every step. Remove them from the inputs.")
@@ -101,98 +100,6 @@ def generation(model: Any, inputs: Mapping[str, Tensor], end: int | None = None)
 
 _COMPUTED_INPUTS = ("position_ids", "cache_position", "past_key_values", "cache")
 """Inputs that are computed at every step."""
-
-UNSUPPORTED_SETTINGS = {
-    "repetition_penalty": 1.0,
-    "encoder_repetition_penalty": 1.0,
-    "no_repeat_ngram_size": 0,
-    "encoder_no_repeat_ngram_size": 0,
-    "min_length": 0,
-    "min_new_tokens": None,
-    "forced_decoder_ids": None,
-    "sequence_bias": None,
-    "exponential_decay_length_penalty": None,
-    "guidance_scale": 1.0,
-    "stop_strings": None,
-}
-"""Settings of ``generate`` that change the generated text and are not supported, with their neutral values."""
-
-
-@dataclass(frozen=True)
-class _GenerationRules:
-    """The supported generation settings of a configuration.
-
-    Attributes:
-        ends: the words that finish a sentence; the first represents all.
-        suppress_tokens: words that are never generated.
-        first: the allowed first words; empty allows any.
-        not_first: words that are suppressed as the first word.
-    """
-
-    ends: tuple[int, ...]
-    suppress_tokens: tuple[int, ...]
-    first: tuple[int, ...]
-    not_first: tuple[int, ...]
-
-    @staticmethod
-    def of(settings: Any, config: Any, end: int | None) -> "_GenerationRules":
-        """Read the settings of the generation configuration, then of the model's configuration."""
-        ends = (
-            _token_ids(_setting("eos_token_id", settings, config))
-            if end is None
-            else (whole_number("end", end, error=MethodError),)
-        )
-        if not ends:
-            raise InputError("the configuration has no end word (eos_token_id). Give end=.")
-        bad = [tuple(words) for words in getattr(settings, "bad_words_ids", None) or []]
-        never = [
-            *_token_ids(_setting("pad_token_id", settings, config)),
-            *_token_ids(getattr(settings, "suppress_tokens", None)),
-        ]
-        never += [words[0] for words in bad if len(words) == 1]
-        ignored = [
-            name for name, usual in UNSUPPORTED_SETTINGS.items() if getattr(settings, name, usual) not in (usual, None)
-        ]
-        ignored += ["bad_words_ids"] if any(len(words) > 1 for words in bad) else []
-        if ignored:
-            warnings.warn(
-                f"the configuration sets {', '.join(ignored)}, which the decoders of saywhy do not support.",
-                SaywhyWarning,
-                stacklevel=4,
-            )
-        first = _token_ids(_setting("forced_bos_token_id", settings, config))
-        not_first = _token_ids(getattr(settings, "begin_suppress_tokens", None))
-        return _GenerationRules(ends, tuple(dict.fromkeys(n for n in never if n not in ends)), first, not_first)
-
-    def check_vocabulary(self, logs: LogProbabilities) -> None:
-        """Check that the end words and the allowed and suppressed first words are in the model's vocabulary."""
-        words = (*self.ends, *self.first, *self.not_first)
-        least, most = min(words), max(words)
-        if not 0 <= least <= most < logs.shape[1]:
-            strange = most if least >= 0 else least
-            raise InputError(
-                f"the model has words from 0 to {logs.shape[1] - 1}; its configuration, or end=, names word {strange} "
-                "as an end word, or as an allowed or suppressed first word. Correct the configuration or end=."
-            )
-
-    def first_word(self, logs: LogProbabilities) -> LogProbabilities:
-        """Return the log-probabilities of the first word, minus infinity where it is not allowed."""
-        self.check_vocabulary(logs)
-        if self.first:
-            only = torch.full_like(logs, -torch.inf)
-            only[:, list(self.first)] = 0.0
-            return only
-        return logs.index_fill(1, torch.tensor(self.not_first, dtype=torch.long, device=logs.device), -torch.inf)
-
-    def merge_ends(self, logs: LogProbabilities) -> LogProbabilities:
-        """Return log-probabilities with the likeliest end in place of the first end, and the other ends suppressed."""
-        if len(self.ends) == 1:
-            return logs
-        ends = torch.tensor(self.ends, device=logs.device)
-        best = logs[:, ends].amax(1)
-        logs = logs.index_fill(1, ends, -torch.inf)
-        logs[:, self.ends[0]] = best
-        return logs
 
 
 @dataclass(frozen=True)
@@ -235,7 +142,7 @@ class _CachedState:
 class _Step:
     """The step function of a transformers model."""
 
-    def __init__(self, model: Any, rules: _GenerationRules) -> None:
+    def __init__(self, model: Any, rules: GenerationRules) -> None:
         self.model, self.rules = model, rules
         self.takes: Collection[str] = inspect.signature(model.forward).parameters
         self.cache = _cache_of(self.takes)
@@ -328,7 +235,7 @@ def _encoder_inputs(takes: Collection[str], encoded: tuple[Tensor, Tensor | None
 
 
 def _read_encoder(
-    model: Any, inputs: dict[str, Any], settings: Any, rules: _GenerationRules
+    model: Any, inputs: dict[str, Any], settings: Any, rules: GenerationRules
 ) -> tuple[_CachedState, Tensor]:
     """Run an encoder and the decoder's prompt; return the state after ``decoder_input_ids``, and its last words."""
     encoder = model.get_encoder()
@@ -344,8 +251,8 @@ def _read_encoder(
     hidden = encoder(**kept).last_hidden_state
     samples = torch.arange(len(hidden), device=hidden.device)
     if prompt is None:
-        begin = _token_ids(_setting("decoder_start_token_id", settings, model.config))
-        begin = begin or _token_ids(_setting("bos_token_id", settings, model.config))
+        begin = token_ids(setting("decoder_start_token_id", settings, model.config))
+        begin = begin or token_ids(setting("bos_token_id", settings, model.config))
         if not begin:
             raise InputError("the configuration has no start word of the decoder. Set decoder_start_token_id.")
         prompt = torch.full((len(hidden), 1), begin[0], device=hidden.device)
@@ -361,7 +268,7 @@ def _read_encoder(
 
 
 def _read_prompt(
-    model: Any, inputs: dict[str, Any], settings: Any, rules: _GenerationRules
+    model: Any, inputs: dict[str, Any], settings: Any, rules: GenerationRules
 ) -> tuple[_CachedState, Tensor]:
     """Run a decoder on its prompts; return the state after them, and their last words."""
     words = inputs.pop("input_ids", None)
@@ -416,16 +323,3 @@ def _cache_length(model: Any, cache: Any) -> int:
 def _has_images(inputs: Mapping[str, Any]) -> bool:
     """Return whether ``token_type_ids`` distinguish images from words; only words follow the prompt."""
     return "pixel_values" in inputs
-
-
-def _setting(name: str, *configurations: Any) -> Any:
-    """Return a setting of the first configuration that has it."""
-    parts = [part for c in configurations for part in (c, getattr(c, "decoder", None))]
-    return next((found for part in parts if (found := getattr(part, name, None)) is not None), None)
-
-
-def _token_ids(value: Any) -> tuple[int, ...]:
-    """Return one token id, several or none as a tuple."""
-    if value is None:
-        return ()
-    return tuple(int(n) for n in value) if isinstance(value, list | tuple) else (int(value),)

@@ -15,7 +15,7 @@ from torch.autograd.graph import Node
 
 from saywhy.engine.graph import is_foreign, kind
 
-Rule = Literal["guided", "deconvnet"]
+BackwardRule = Literal["guided", "deconvnet"]
 
 _RECTIFIERS: Mapping[str, str] = {
     "Relu": "ReLU",
@@ -59,7 +59,7 @@ class RuleResult:
     opaque: Counter[str] = field(default_factory=Counter)
 
 
-def apply_rule(graph: Iterable[Node], rule: Rule) -> RuleResult:
+def apply_rule(graph: Iterable[Node], rule: BackwardRule) -> RuleResult:
     """Install a rule on all rectifiers of a graph; ``z`` is a rectifier's input and ``g`` its output gradient.
 
     ============= ============================ ========================================

@@ -1,7 +1,6 @@
 """Heatmaps: saliency maps upsampled and normalised for display."""
 
-import operator
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -9,7 +8,7 @@ from torch.nn.functional import interpolate
 
 from saywhy.errors import InputError
 from saywhy.shapes import LINEAR, MapStack
-from saywhy.validation import validate
+from saywhy.validation import sizes_of_axes, validate
 
 Normalize = Literal["minmax", "max", "shared", "rank", "none"]
 """How maps are normalised; see :meth:`saywhy.Explanation.heatmap`."""
@@ -24,8 +23,8 @@ def heatmap(maps: MapStack, size: tuple[int, ...], normalize: Normalize = "minma
     >>> heatmap(torch.tensor([[[0.0, 4.0]]]), (4,)).tolist()
     [[[0.0, 0.25, 0.75, 1.0]]]
     """
-    sides = _whole_numbers(size)
-    if sides is None or len(sides) != maps.ndim - 2:
+    sides = sizes_of_axes(size, maps.ndim - 2, repeat=False)
+    if sides is None:
         axes = {1: "whole number (length,)", 2: "whole numbers (height, width)"}
         raise InputError(f"size must be {maps.ndim - 2} {axes.get(maps.ndim - 2, 'whole numbers')}, got {size!r}.")
     return _normalize(interpolate(maps, sides, mode=LINEAR[len(sides)], align_corners=False), normalize)
@@ -55,12 +54,3 @@ def _divide(maps: Tensor, by: Tensor) -> Tensor:
     """``maps / by``, zero where ``by`` is; in float64, because float32 cannot divide by 1e-40."""
     quotient = maps.double() / torch.where(by > 0, by, 1.0).double()
     return quotient.to(maps.dtype)
-
-
-def _whole_numbers(size: Any) -> tuple[int, ...] | None:
-    """A size as positive integers of any type (numpy's too); None if it is not one."""
-    try:
-        sides = tuple(operator.index(side) for side in size if not isinstance(side, bool))
-    except TypeError:
-        return None
-    return sides if len(sides) == len(size) and all(side > 0 for side in sides) else None

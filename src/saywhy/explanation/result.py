@@ -1,8 +1,7 @@
 """``Explanation``: saliency maps, what they explain, and how they were made."""
 
-import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from pkgutil import resolve_name  # writers import explanations, so explanations look writers up by name
@@ -15,10 +14,11 @@ from saywhy import geometry
 from saywhy.diagnostics import Diagnostics
 from saywhy.errors import InputError, LayerError, MethodError, nearest
 from saywhy.explanation.explainer import Explainer
+from saywhy.explanation.fused import fuse_layers
 from saywhy.explanation.heatmap import Normalize, heatmap
 from saywhy.explanation.metadata import Metadata
 from saywhy.images import SourceImage
-from saywhy.methods.fusion import Fusion, fuse
+from saywhy.methods.fusion import Fusion
 from saywhy.methods.registry import find_method
 from saywhy.output import ScoreKind
 from saywhy.shapes import Classes, MapStack, Scores
@@ -193,32 +193,7 @@ class Explanation:
 
     def fuse(self, how: Fusion = "mean") -> "Explanation":
         """Fuse the layers into one, for every method; see :func:`saywhy.methods.fuse`."""
-        own = {m: [layer for method, layer in self.pairs if method == m] for m in self.methods}
-        names = {m: f"{' + '.join(some)} ({how})" if some != ["input"] else "input" for m, some in own.items()}
-        values = {
-            (m, names[m]): fuse([self.values[m, layer] for layer in some], how) if some != ["input"] else self[m]
-            for m, some in own.items()
-        }
-        errors = {
-            (m, names[m]): _largest(torch.stack([e for key, e in self.completeness_errors.items() if key[0] == m]))
-            for m in dict.fromkeys(m for m, _ in self.completeness_errors)
-        }
-        metadata = Metadata(
-            images=lambda: self.images,
-            diagnostics=lambda: {
-                (m, names[m]): _worst_of_layers([self.diagnostics[m, layer] for layer in some])
-                for m, some in own.items()
-            },
-            provenance=lambda: {**self.provenance, "fuse": how},
-        )
-        return replace(
-            self,
-            layers=tuple(dict.fromkeys(names.values())),
-            values=values,
-            completeness_errors=errors,
-            metadata=metadata,
-            rerunner=self.rerunner.then(lambda other: other.fuse(how)) if self.rerunner is not None else None,
-        )
+        return fuse_layers(self, how)
 
     def with_maps(self, values: Mapping[tuple[str, str], Tensor]) -> "Explanation":
         """The explanation with only these maps, by (method, layer), for display."""
@@ -394,26 +369,6 @@ def _shows(method: str) -> str:
         return find_method(method).shows
     except MethodError:  # a file may hold a method that is not installed here
         return "evidence"
-
-
-def _largest(errors: Tensor) -> Tensor:
-    """The completeness error of largest magnitude over layers [layer, batch, target], with its sign."""
-    return errors.gather(0, errors.abs().nan_to_num(math.inf).argmax(0, keepdim=True))[0]
-
-
-def _worst_of_layers(by_layer: Sequence[list[list[Diagnostics]]]) -> list[list[Diagnostics]]:
-    """The diagnostics of fused layers: the worst of each name, because the map is made from all of them."""
-
-    def joined(several: Sequence[Diagnostics]) -> Diagnostics:
-        found = [one for some in several for one in some]
-        names = dict.fromkeys(one.name for one in found)
-        return tuple(max((f for f in found if f.name == n), key=lambda f: _STATES.index(f.state)) for n in names)
-
-    samples, targets = range(len(by_layer[0])), range(len(by_layer[0][0]))
-    return [[joined([layer[b][t] for layer in by_layer]) for t in targets] for b in samples]
-
-
-_STATES = ("good", "warning", "bad")
 
 
 def _same(one: Tensor | None, other: Tensor | None) -> bool:

@@ -11,8 +11,8 @@ from saywhy.errors import InputError
 from saywhy.shapes import FeatureMaps
 from saywhy.validation import validate
 
-Kind = Literal["black", "zero", "mean", "blur", "noise", "uniform"]
-Baseline = Kind | Tensor | None
+BaselineKind = Literal["black", "zero", "mean", "blur", "noise", "uniform"]
+Baseline = BaselineKind | Tensor | None
 """A kind of baseline, or the preprocessed image itself: [channel, *space], or [batch, channel, *space]."""
 
 BLUR = 1 / 12

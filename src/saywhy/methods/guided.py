@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from saywhy.diagnostics import rule_diagnostic
 from saywhy.engine.capture import Capture
-from saywhy.engine.rules import Rule, RuleResult, apply_rule
+from saywhy.engine.rules import BackwardRule, RuleResult, apply_rule
 from saywhy.engine.runner import ModelRunner
 from saywhy.errors import MethodError
 from saywhy.methods.channel import gradcam
@@ -190,7 +190,7 @@ def upsampled(maps: MapStack, grid: tuple[int, ...]) -> MapStack:
     return F.interpolate(maps, size=grid, mode=LINEAR[len(grid)], align_corners=False)
 
 
-def _by_rule(runner: ModelRunner, rule: Rule, channels: Channels, what: str) -> AttributionResult:
+def _by_rule(runner: ModelRunner, rule: BackwardRule, channels: Channels, what: str) -> AttributionResult:
     """Compute gradients of the image by a rule for rectifiers, one value a pixel."""
     at_image = runner.at_image()
     found = RuleResult()

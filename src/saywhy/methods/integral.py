@@ -21,8 +21,8 @@ from saywhy.progress import counted
 from saywhy.shapes import FeatureMaps
 from saywhy.validation import PositiveInt
 
-Steps = PositiveInt | Literal["auto"]
-Rule = Literal["trapezoid", "left"]
+StepCount = PositiveInt | Literal["auto"]
+QuadratureRule = Literal["trapezoid", "left"]
 Path = Tensor | Sequence[Tensor] | None
 
 TOLERANCE = 0.01
@@ -71,10 +71,10 @@ class Integral:
 
 def walks(
     runner: ModelRunner,
-    steps: Steps,
+    steps: StepCount,
     baseline: Baseline,
     path: Path,
-    rule: Rule,
+    rule: QuadratureRule,
     max_steps: int,
     positive: bool = False,
 ) -> Iterator[Integral]:
@@ -162,7 +162,7 @@ def walk(
 
 
 def _integral(
-    runner: ModelRunner, sample: int, points: Points, places: Tensor, rule: Rule, positive: bool = False
+    runner: ModelRunner, sample: int, points: Points, places: Tensor, rule: QuadratureRule, positive: bool = False
 ) -> Integral:
     parts: Tensor | None = None
     begin = scores_begin = None
@@ -189,13 +189,13 @@ def _integral(
     return Integral(parts, begin, before[0][0], torch.stack([scores_begin, before[2][0]]).double(), torch.stack(local))
 
 
-def _slope(first: Tensor, last: Tensor, rule: Rule) -> Tensor:
+def _slope(first: Tensor, last: Tensor, rule: QuadratureRule) -> Tensor:
     """Return the gradient over a step by the rule."""
     return first if rule == "left" else (first + last) / 2
 
 
 def _refine_steps(
-    runner: ModelRunner, sample: int, points: Points, rule: Rule, max_steps: int, positive: bool
+    runner: ModelRunner, sample: int, points: Points, rule: QuadratureRule, max_steps: int, positive: bool
 ) -> Integral:
     """Compute the integral with shorter steps where the error is largest, until it converges or reaches the bound.
 

@@ -12,8 +12,8 @@ from saywhy.methods.integral import (
     Completeness,
     Integral,
     Path,
-    Rule,
-    Steps,
+    QuadratureRule,
+    StepCount,
     paths,
     step_places,
     walk,
@@ -23,7 +23,7 @@ from saywhy.methods.method import AttributionResult
 from saywhy.methods.registry import method
 from saywhy.validation import PositiveInt
 
-Variant = Literal["masked", "plain", "posgrad"]
+RSIVariant = Literal["masked", "plain", "posgrad"]
 
 
 @method(
@@ -39,12 +39,12 @@ Variant = Literal["masked", "plain", "posgrad"]
 def rsi_gradcam(
     runner: ModelRunner,
     *,
-    steps: Steps = 50,
-    variant: Variant = "masked",
+    steps: StepCount = 50,
+    variant: RSIVariant = "masked",
     relu: bool = True,
     baseline: Baseline = None,
     path: Path = None,
-    rule: Rule = "trapezoid",
+    rule: QuadratureRule = "trapezoid",
     max_steps: PositiveInt = 1024,
 ) -> AttributionResult:
     r"""RSI-Grad-CAM (Lucas, Lerma, Furst, Raicu, 2022): Riemann-Stieltjes integrated gradients at any layer.
@@ -104,7 +104,7 @@ def _attribution_result(maps: Sequence[Tensor], accounts: Sequence[Completeness]
     return AttributionResult(torch.stack(list(maps)), torch.stack(completeness_errors), torch.tensor(steps), distinct)
 
 
-def _weights(integral: Integral, variant: Variant) -> Tensor:
+def _weights(integral: Integral, variant: RSIVariant) -> Tensor:
     """Return ``w_k`` [target, channel], the mean over all positions, where masked units count as zero."""
     parts = integral.parts
     if variant == "masked":
@@ -125,10 +125,10 @@ def _weights(integral: Integral, variant: Variant) -> Tensor:
 def conductance(
     runner: ModelRunner,
     *,
-    steps: Steps = 50,
+    steps: StepCount = 50,
     baseline: Baseline = None,
     path: Path = None,
-    rule: Rule = "trapezoid",
+    rule: QuadratureRule = "trapezoid",
     max_steps: PositiveInt = 1024,
 ) -> AttributionResult:
     r"""Layer conductance (Dhamdhere, Sundararajan, Yan, 2018), summed over channels.
@@ -167,10 +167,10 @@ def conductance(
 def integrated_gradients(
     runner: ModelRunner,
     *,
-    steps: Steps = 50,
+    steps: StepCount = 50,
     baseline: Baseline = None,
     path: Path = None,
-    rule: Rule = "trapezoid",
+    rule: QuadratureRule = "trapezoid",
     max_steps: PositiveInt = 1024,
 ) -> AttributionResult:
     r"""Integrated gradients (Sundararajan, Taly, Yan, 2017, equation 1), summed over the channels of a pixel.

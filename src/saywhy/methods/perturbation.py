@@ -15,7 +15,7 @@ from saywhy.methods.baselines import Baseline, baseline_of
 from saywhy.methods.registry import method
 from saywhy.progress import counted
 from saywhy.shapes import LINEAR, FeatureMaps, at_least_float32
-from saywhy.validation import PositiveInt
+from saywhy.validation import PositiveInt, sizes_of_axes
 
 Sizes = int | Sequence[int]
 """One number for every axis of the image, or one an axis."""
@@ -138,12 +138,8 @@ def sizes_of(name: str, given: Sizes, space: Sequence[int]) -> tuple[int, ...]:
     Raises:
         MethodError: ``given`` has another number of axes, or a size is out of range.
     """
-    sizes = (given,) * len(space) if isinstance(given, int) else tuple(given or ())
-    good = len(sizes) == len(space) and all(
-        isinstance(size, int) and not isinstance(size, bool) and 1 <= size <= side
-        for size, side in zip(sizes, space, strict=False)
-    )
-    if not good:
+    sizes = sizes_of_axes(given, len(space))
+    if sizes is None or any(size > side for size, side in zip(sizes, space, strict=True)):
         sides = " × ".join(map(str, space))
         raise MethodError(
             f"{name} must be a whole number, or one for each of the {len(space)} axes of an image of {sides} pixels, "

@@ -18,8 +18,8 @@ from saywhy.progress import counted
 from saywhy.shapes import LINEAR, FeatureMaps, at_least_float32
 from saywhy.validation import NonNegativeFloat, PositiveInt
 
-Weights = Literal["softmax", "increase"]
-Scale = Literal["linear", "cumulative"]
+ScoreWeights = Literal["softmax", "increase"]
+MaskScale = Literal["linear", "cumulative"]
 
 
 @method(
@@ -32,7 +32,7 @@ Scale = Literal["linear", "cumulative"]
     scale_free=False,
     passes="several",
 )
-def scorecam(runner: ModelRunner, *, weights: Weights = "softmax", relu: bool = True) -> Tensor:
+def scorecam(runner: ModelRunner, *, weights: ScoreWeights = "softmax", relu: bool = True) -> Tensor:
     r"""Score-CAM (Wang et al., 2020, algorithm 1): each channel weighted by the score of the image masked by it.
 
     .. math:: H_k = \frac{U(A^k) - \min U(A^k)}{\max U(A^k) - \min U(A^k)}, \qquad
@@ -84,7 +84,7 @@ def sscam(
     *,
     num_samples: PositiveInt = 35,
     noise: NonNegativeFloat = 2.0,
-    weights: Weights = "softmax",
+    weights: ScoreWeights = "softmax",
     relu: bool = True,
 ) -> Tensor:
     r"""SS-CAM (Wang, Naidu, Michael, Kundu, 2020): Score-CAM, averaged over noise added to the masks.
@@ -129,8 +129,8 @@ def iscam(
     runner: ModelRunner,
     *,
     steps: PositiveInt = 10,
-    scale: Scale = "linear",
-    weights: Weights = "softmax",
+    scale: MaskScale = "linear",
+    weights: ScoreWeights = "softmax",
     relu: bool = True,
 ) -> Tensor:
     r"""IS-CAM (Naidu et al., 2020): Score-CAM, averaged over masks of increasing intensity.
@@ -172,7 +172,7 @@ def _weighted_maps(
     what: str,
     turns: int,
     changed: Callable[[Tensor, int], Tensor],
-    weights: Weights,
+    weights: ScoreWeights,
     relu: bool,
     noise: float = 0.0,
 ) -> Tensor:

@@ -16,6 +16,7 @@ from saywhy.metrics.correlation import rank_correlation
 from saywhy.metrics.human_attention import GRID, on_grid
 from saywhy.metrics.registry import dataset_metric
 from saywhy.shapes import MapStack, Scores, rows_of
+from saywhy.validation import finite
 
 if TYPE_CHECKING:
     from saywhy.explanation import Explanation
@@ -157,9 +158,7 @@ def _comparable(maps: MapStack) -> Float[Tensor, "batch target cell"]:
 
 def _normalized(maps: MapStack) -> Float[Tensor, "batch target height width"]:
     """Divide maps by their largest magnitudes, float64."""
-    maps = maps.detach().cpu().double()
-    if not maps.isfinite().all():
-        raise InputError("a map must be finite, got NaN or infinity in it.")
+    maps = finite("a map", maps.detach().cpu().double())
     largest = maps.abs().amax((2, 3), keepdim=True)
     return maps / torch.where(largest > 0, largest, 1.0)
 

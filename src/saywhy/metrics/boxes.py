@@ -22,12 +22,12 @@ from saywhy.shapes import Scores
 from saywhy.validation import validate
 
 Parts = Literal["all", "largest"]
-Normalize = Literal["minmax", "max"]
+BoxNormalize = Literal["minmax", "max"]
 
-Box = Sequence[Edge]
+BoxEdges = Sequence[Edge]
 """Left, top, right, bottom."""
 
-Boxes = Sequence[Sequence[Sequence[Box]]]
+Boxes = Sequence[Sequence[Sequence[BoxEdges]]]
 """For each sample and each target the boxes of all objects of that target, at least one."""
 
 THRESHOLDS = tuple(step / 100 for step in range(100))
@@ -100,7 +100,7 @@ def best_box_ious(
     *,
     thresholds: Sequence[Edge] = THRESHOLDS,
     parts: Parts = "all",
-    normalize: Normalize = "minmax",
+    normalize: BoxNormalize = "minmax",
 ) -> Float[Tensor, "batch target threshold"]:
     """Best intersection over union of a map's boxes and the ground-truth boxes, at each threshold.
 
@@ -129,7 +129,7 @@ def best_box_ious(
     tensor([[[0.5000, 1.0000, 0.5000]]], dtype=torch.float64)
     """
     validate("parts", parts, Parts)
-    validate("normalize", normalize, Normalize)
+    validate("normalize", normalize, BoxNormalize)
     levels = [checked_share("each of the thresholds", level, zero=True) for level in thresholds]
     truth = _checked_boxes(maps, boxes)
     evidence, visible = positive_part(maps)
@@ -233,9 +233,9 @@ class LocalizationErrors:
 )
 def localization_errors(
     predicted: Int[Tensor, "batch prediction"],
-    found: Sequence[Sequence[Box]],
+    found: Sequence[Sequence[BoxEdges]],
     labels: Int[Tensor, " batch"],
-    boxes: Sequence[Sequence[Box]],
+    boxes: Sequence[Sequence[BoxEdges]],
     *,
     overlap: Edge = 0.5,
 ) -> LocalizationErrors:
@@ -319,7 +319,7 @@ def _component_boxes(cut: Bool[np.ndarray, "height width"], which: str) -> list[
     return [(across.start, down.start, across.stop, down.stop) for down, across in objects]
 
 
-def _ious(some: Sequence[Box], others: Sequence[Box]) -> Float[np.ndarray, "one other"]:
+def _ious(some: Sequence[BoxEdges], others: Sequence[BoxEdges]) -> Float[np.ndarray, "one other"]:
     """Return the intersection over union of each box with each other one."""
     a = np.array([tuple(one) for one in some], float)[:, None]
     b = np.array([tuple(one) for one in others], float)[None]
@@ -343,7 +343,7 @@ def _checked_boxes(maps: Tensor, boxes: Boxes) -> Boxes:
     return [[_checked_list(one, f"sample {i}, target {t}") for t, one in enumerate(of)] for i, of in enumerate(boxes)]
 
 
-def _checked_list(boxes: Sequence[Any], place: str) -> Sequence[Box]:
+def _checked_list(boxes: Sequence[Any], place: str) -> Sequence[BoxEdges]:
     """Check that there is at least one box and that every box is valid, and return the boxes.
 
     Raises:

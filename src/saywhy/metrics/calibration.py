@@ -14,9 +14,9 @@ from torch import Tensor
 from saywhy.errors import InputError
 from saywhy.metrics.correlation import rank_correlation, ranks
 from saywhy.metrics.registry import dataset_metric
-from saywhy.validation import real_number, whole_number
+from saywhy.validation import finite, real_number, whole_number
 
-Each = Float[Tensor, " sample"]
+PerSample = Float[Tensor, " sample"]
 Which = Bool[Tensor, " sample"]
 
 
@@ -27,7 +27,7 @@ Which = Bool[Tensor, " sample"]
     paper="common",
     order=180,
 )
-def auroc(uncertainty: Each, wrong: Which) -> float:
+def auroc(uncertainty: PerSample, wrong: Which) -> float:
     r"""Area under the ROC curve of uncertainty as a detector of wrong predictions.
 
     .. math:: P(u_{wrong} > u_{right}) + \tfrac12 P(u_{wrong} = u_{right})
@@ -55,7 +55,7 @@ def auroc(uncertainty: Each, wrong: Which) -> float:
     paper="Patro et al., 2019",
     order=200,
 )
-def error_correlation(uncertainty: Each, error: Each) -> float:
+def error_correlation(uncertainty: PerSample, error: PerSample) -> float:
     r"""Rank correlation of uncertainty with the error of a prediction, from -1 to 1; higher is better.
 
     The error is a number: U-CAM (Patro et al., 2019) takes :math:`-\log \bar p(\text{true answer})`. It is Spearman's
@@ -84,9 +84,9 @@ class RiskCoverage:
         uncertainty: [sample] the largest uncertainty among the accepted predictions.
     """
 
-    coverage: Each
-    risk: Each
-    uncertainty: Each
+    coverage: PerSample
+    risk: PerSample
+    uncertainty: PerSample
 
     @property
     def area(self) -> float:
@@ -116,7 +116,7 @@ class RiskCoverage:
     paper="Geifman and El-Yaniv, 2017",
     order=190,
 )
-def risk_coverage(uncertainty: Each, wrong: Which) -> RiskCoverage:
+def risk_coverage(uncertainty: PerSample, wrong: Which) -> RiskCoverage:
     """Compute the risk-coverage curve, from the most certain prediction to the least certain.
 
     Raises:
@@ -161,7 +161,7 @@ class Bin:
     paper="Nguyen and O'Connor, 2015",
     order=170,
 )
-def reliability(confidence: Each, right: Which, bins: int = 15) -> list[Bin]:
+def reliability(confidence: PerSample, right: Which, bins: int = 15) -> list[Bin]:
     """Compute the reliability diagram over bins of equal mass, from the least confident to the most confident.
 
     Predictions of equal confidence all count with their mean accuracy, so that their order does not matter. Bins have
@@ -193,7 +193,7 @@ def reliability(confidence: Each, right: Which, bins: int = 15) -> list[Bin]:
     paper="Nguyen and O'Connor, 2015",
     order=160,
 )
-def calibration_error(confidence: Each, right: Which, bins: int = 15) -> float:
+def calibration_error(confidence: PerSample, right: Which, bins: int = 15) -> float:
     r"""Expected calibration error over bins of equal mass (Nguyen and O'Connor, 2015).
 
     .. math:: \sum_b \frac{n_b}{n} \left| \mathrm{accuracy}_b - \mathrm{confidence}_b \right|
@@ -216,27 +216,24 @@ def _tensors(*values: Any) -> None:
         raise InputError(f"expected tensors of torch, got {' and '.join(type(value).__name__ for value in values)}.")
 
 
-def _numbers(values: Each, others: Each) -> tuple[Each, Each]:
+def _numbers(values: PerSample, others: PerSample) -> tuple[PerSample, PerSample]:
     _tensors(values, others)
     if values.ndim != 1 or values.shape != others.shape or not len(values):
         raise InputError(
             f"expected one error for each of at least one prediction, got {list(values.shape)} and "
             f"{list(others.shape)}."
         )
-    pair = values.detach().cpu().double(), others.detach().cpu().double()
-    if not all(bool(torch.isfinite(one).all()) for one in pair):
-        raise InputError("an uncertainty and an error must be finite, got NaN or infinity.")
-    return pair
+    return (
+        finite("an uncertainty", values.detach().cpu().double()),
+        finite("an error", others.detach().cpu().double()),
+    )
 
 
-def _checked(values: Each, which: Which) -> tuple[Each, Which]:
+def _checked(values: PerSample, which: Which) -> tuple[PerSample, Which]:
     _tensors(values, which)
     if values.ndim != 1 or values.shape != which.shape or which.dtype != torch.bool or not len(values):
         raise InputError(
             f"expected one value for each of at least one prediction, and whether it is wrong (bool); got "
             f"{list(values.shape)} and {which.dtype} {list(which.shape)}."
         )
-    values = values.detach().cpu().double()
-    if not bool(torch.isfinite(values).all()):
-        raise InputError("an uncertainty must be finite, got NaN or infinity.")
-    return values, which.cpu()
+    return finite("an uncertainty", values.detach().cpu().double()), which.cpu()

@@ -15,6 +15,7 @@ from torch import Tensor
 from saywhy.errors import InputError
 from saywhy.metrics.registry import metric
 from saywhy.shapes import MapStack, Scores
+from saywhy.validation import finite
 
 
 @metric(
@@ -83,9 +84,7 @@ def _shares(maps: MapStack) -> Float[Tensor, "batch target cell"]:
     """Return magnitudes as shares of their sum; equal shares for a map of zeros."""
     if not math.prod(maps.shape[2:]):
         raise InputError(f"a map must have at least one value, got the shape {list(maps.shape)}.")
-    sizes = maps.detach().cpu().double().flatten(2).abs()
-    if not sizes.isfinite().all():
-        raise InputError("a map must be finite, got NaN or infinity in it.")
+    sizes = finite("a map", maps.detach().cpu().double()).flatten(2).abs()
     largest = sizes.amax(-1, keepdim=True)
     sizes = torch.where(largest > 0, sizes / largest.clamp_min(math.ulp(0.0)), 1.0)  # so that no sum overflows
     return sizes / sizes.sum(-1, keepdim=True)

@@ -26,7 +26,7 @@ from saywhy.metrics.registry import metric
 from saywhy.metrics.removal import at_pixels, fitting
 from saywhy.progress import counted
 from saywhy.shapes import FeatureMaps, MapStack, Scores
-from saywhy.validation import real_number, whole_number
+from saywhy.validation import finite, real_number, whole_number
 
 PERTURBATIONS, CELLS, HIDDEN = 64, 7, 0.1
 """Number of perturbed images, cells along an axis, and the share of the cells that each image hides."""
@@ -156,8 +156,7 @@ class Perturbations:
                 f"maps must have the axes [batch, target] and those of the image {list(self.space)}, got "
                 f"{list(maps.shape)}."
             )
-        if not cells.isfinite().all():
-            raise InputError("a map must be finite, got NaN or infinity in it.")
+        finite("a map", cells)
         for axis, (side, count) in enumerate(zip(self.space, self.hidden.shape[1:], strict=True), 2):
             shares = _shares(cells.shape[axis], side, count)
             cells = torch.tensordot(cells, shares, dims=([axis], [1])).movedim(-1, axis)

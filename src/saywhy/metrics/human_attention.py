@@ -28,6 +28,7 @@ from torch import Tensor
 from saywhy.errors import InputError
 from saywhy.metrics.correlation import rank_correlation
 from saywhy.metrics.registry import dataset_metric
+from saywhy.validation import finite
 
 GRID = (14, 14)
 """Rows and columns of cells."""
@@ -131,9 +132,7 @@ def on_grid(
     """
     if maps.ndim < 2 or not maps.shape[-1] * maps.shape[-2]:
         raise InputError(f"a map must have the axes [height, width], got the shape {list(maps.shape)}.")
-    values = maps.detach().cpu().double()
-    if not values.isfinite().all():
-        raise InputError("a map must be finite, got NaN or infinity in it.")
+    values = finite("a map", maps.detach().cpu().double())
     if values.shape[-2:] == grid:
         return values
     flat = values.reshape(-1, 1, *values.shape[-2:])

@@ -1,7 +1,6 @@
 """The registry of metrics by name, read by the command line, the documentation and the tests."""
 
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any, TypeVar
 
 from saywhy.errors import MetricError
@@ -17,10 +16,8 @@ METRICS: Registry[Metric] = Registry("metric", "saywhy.metrics", MetricError, "s
 DATASET_METRICS: Registry[DatasetMetric] = Registry(
     "dataset-level metric", "saywhy.dataset_metrics", MetricError, "saywhy metrics", of=DatasetMetric
 )
-"""Every dataset-level metric: metrics of data sets, pairs of maps, predictions and captions instead of one map."""
-
-_OF_TASKS = ("saywhy.tasks.vqa.accuracy",)
-"""Modules of tasks that register dataset-level metrics; they are imported when all metrics are listed."""
+"""Every dataset-level metric: metrics of data sets, pairs of maps, predictions and captions instead of one map.
+Packages add theirs with the entry point group ``saywhy.dataset_metrics``, under the name of :class:`DatasetMetric`."""
 
 
 def metric(
@@ -87,8 +84,9 @@ def all_metrics() -> tuple[Metric, ...]:
 
 
 def all_dataset_metrics() -> tuple[DatasetMetric, ...]:
-    """Return every dataset-level metric, including those of tasks."""
-    for module in _OF_TASKS:
-        import_module(module)
+    """Return the dataset-level metrics of this folder, those registered, and those of installed packages.
+
+    Those of a task are registered by its module, or by :func:`saywhy.tasks.registry.import_metrics` for all tasks.
+    """
     DATASET_METRICS.load_entry_points()
     return tuple(sorted(DATASET_METRICS.values(), key=lambda each: each.order))

@@ -9,8 +9,10 @@ Deletion removes the same pixels that insertion inserts.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Annotated
 
 import torch
+from annotated_types import Interval
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -21,7 +23,7 @@ from saywhy.metrics.imputation import imputed
 from saywhy.metrics.registry import metric
 from saywhy.progress import counted
 from saywhy.shapes import FeatureMaps, MapStack, Scores, at_least_float32
-from saywhy.validation import whole_number
+from saywhy.validation import finite, validate, whole_number
 
 STEPS = 16
 """Number of portions in which pixels are removed or inserted."""
@@ -306,8 +308,7 @@ def at_pixels(maps: MapStack, space: tuple[int, ...]) -> Float[Tensor, "batch ta
         raise InputError(
             f"maps must have the axes [batch, target] and those of the image {list(space)}, got {list(maps.shape)}."
         )
-    if not maps.isfinite().all():
-        raise InputError("a map must be finite, got NaN or infinity in it.")
+    finite("a map", maps)
     if tuple(maps.shape[2:]) == space:
         return maps
     large = maps.double()
@@ -341,9 +342,10 @@ def _portions(steps: int) -> list[float]:
 
 
 def _shares(shares: Sequence[float]) -> list[float]:
-    if not shares or not all(0 < share <= 1 for share in shares):
-        raise InputError(f"shares of the pixels must be numbers above 0 and at most 1, got {list(shares)}.")
-    return list(shares)
+    found: list[float] = validate("shares", shares, Sequence[Annotated[float, Interval(gt=0, le=1)]])
+    if not found:
+        raise InputError("shares is an empty list. Give at least one share of the pixels, such as 0.5.")
+    return found
 
 
 def _area(curves: Float[Tensor, "batch target share"]) -> Scores:

@@ -13,13 +13,12 @@ from torch import Tensor
 
 from saywhy.engine import tree
 from saywhy.engine.shift import undoing_shift
-from saywhy.errors import InputError
 from saywhy.explanation import Explainer
 from saywhy.metrics.correlation import rank_correlation
 from saywhy.metrics.registry import metric
 from saywhy.progress import counted
 from saywhy.shapes import MapStack, Scores, rows_of
-from saywhy.validation import real_number, whole_number
+from saywhy.validation import NegativeFloat, PositiveFloat, real_number, validate, whole_number
 
 if TYPE_CHECKING:
     from saywhy.explanation import Explanation
@@ -166,8 +165,7 @@ def input_shift_variance(explanation: "Explanation", method: str, layer: str, *,
     >>> input_shift_variance(e, "saliency", "input")
     tensor([[0.]], dtype=torch.float64)
     """
-    if not real_number("shift", shift):
-        raise InputError(f"shift must be a number other than 0, got {shift!r}.")
+    shift = validate("shift", shift, NegativeFloat | PositiveFloat)
     rerunner, own = explanation.explainer.of(method), rows_of(explanation[method, layer])
     others = [_explain_shifted(rerunner.sample(sample), shift)[method, layer] for sample in range(len(own))]
     return _relative((rows_of(torch.cat(others)) - own).norm(dim=-1), own)

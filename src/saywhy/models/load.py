@@ -13,6 +13,7 @@ from saywhy.models.model import Model, labels_of
 from saywhy.models.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess, as_preprocess
 from saywhy.models.registry import SOURCES
 from saywhy.models.weights import load_weights
+from saywhy.validation import PositiveFloat, sizes_of_axes, validate
 
 _WEIGHTS_FILES = frozenset({".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".onnx"})
 
@@ -65,7 +66,8 @@ def load(
         if isinstance(labels, str) or not isinstance(labels, Iterable):
             raise InputError(f"labels must be a list of names, got {labels!r}.")
         found.labels = tuple(map(str, labels))
-    found.multilabel = found.multilabel if multilabel is None else multilabel
+    if multilabel is not None:
+        found.multilabel = validate("multilabel", multilabel, bool)
     found.output = found.output if output is None else output
     if texts is not None:
         if not isinstance(texts, Mapping) or not all(callable(read) for read in texts.values()):
@@ -119,27 +121,26 @@ def _with_overrides(
     """The model's preprocessing with another size or normalisation."""
     base = old if isinstance(old, Preprocess) else Preprocess(resize=None, crop=None)
     if input_size is not None:
-        sides = (input_size, input_size) if isinstance(input_size, int) else input_size
-        if (
-            not isinstance(sides, tuple | list)
-            or len(sides) != 2
-            or not all(isinstance(n, int) and n > 0 for n in sides)
-        ):
+        sides = sizes_of_axes(input_size, 2)
+        if sides is None:
             raise InputError(f"input_size must be one side or (height, width) in pixels, got {input_size!r}.")
         height, width = sides
         resize = height if height == width else (height, width)
         base = replace(base, resize=resize, crop=(height, width), largest=None)
-    return replace(base, mean=_three(mean, "mean", base.mean), std=_three(std, "std", base.std))
+    return replace(
+        base,
+        mean=_three("mean", mean, float, IMAGENET_MEAN) if mean is not None else base.mean,
+        std=_three("std", std, PositiveFloat, IMAGENET_STD) if std is not None else base.std,
+    )
 
 
-def _three(given: Sequence[float] | None, name: str, default: tuple[float, ...]) -> Any:
-    if given is None:
-        return default
+def _three(name: str, given: Sequence[float], kind: Any, example: tuple[float, ...]) -> Any:
+    """Return three numbers, one a channel."""
     try:
-        red, green, blue = (float(value) for value in given)
-    except (TypeError, ValueError):
-        example = IMAGENET_MEAN if name == "mean" else IMAGENET_STD
-        raise InputError(f"{name} must be three numbers, one a channel, e.g. {example}, got {given!r}.") from None
-    if name == "std" and not red * green * blue:
-        raise InputError(f"std must not contain zero, because it is divided by, got {given!r}.")
-    return red, green, blue
+        values = tuple(validate(name, given, Sequence[kind]))
+    except InputError:
+        values = ()
+    if len(values) != 3:
+        limit = "" if kind is float else " above 0"
+        raise InputError(f"{name} must be three numbers{limit}, one a channel, e.g. {example}, got {given!r}.")
+    return values

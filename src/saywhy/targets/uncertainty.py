@@ -18,7 +18,7 @@ from saywhy.uncertainty.loss import Distortion, losses
 from saywhy.uncertainty.mc_samples import output_of
 from saywhy.validation import validate
 
-Kind = Literal["entropy", "aleatoric", "epistemic", "sample_variance", "aleatoric_variance"]
+UncertaintyKind = Literal["entropy", "aleatoric", "epistemic", "sample_variance", "aleatoric_variance"]
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,10 @@ class Uncertain(Target):
     tensor([[1.3863]])
     """
 
-    kind: Kind = "entropy"
+    kind: UncertaintyKind = "entropy"
 
     def __post_init__(self) -> None:
-        validate("uncertainty", self.kind, Kind, TargetError)
+        validate("uncertainty", self.kind, UncertaintyKind, TargetError)
 
     def output_keys(self) -> Iterator[Hashable]:
         return iter(() if self.kind == "entropy" else ((type(self), self.kind),))
@@ -61,7 +61,7 @@ class Uncertain(Target):
         return _target_scores(scores, self.kind)
 
 
-_READINGS: dict[Kind, str] = {
+_READINGS: dict[UncertaintyKind, str] = {
     "entropy": "the predictive entropy, in nats",
     "aleatoric": "the mean entropy of Monte Carlo samples: uncertainty of the data",
     "epistemic": "the mutual information of Monte Carlo samples: uncertainty of the model",

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from pkgutil import resolve_name
 from typing import Any, TypeVar
 
@@ -22,6 +23,7 @@ class Task:
         title: the name for readers.
         paper: authors and year; ``"ours"`` if there is no paper.
         reading: the result, in one line.
+        metrics: modules that register dataset-level metrics of the task.
     """
 
     name: str
@@ -29,6 +31,7 @@ class Task:
     title: str
     paper: str
     reading: str
+    metrics: tuple[str, ...] = ()
 
     @property
     def function(self) -> Callable[..., Any]:
@@ -49,7 +52,7 @@ TASKS: Registry[Task] = Registry(
 A new folder of tasks needs no line here."""
 
 
-def task(name: str, *, title: str, paper: str, reading: str) -> Callable[[F], F]:
+def task(name: str, *, title: str, paper: str, reading: str, metrics: tuple[str, ...] = ()) -> Callable[[F], F]:
     """Register the decorated function as the verb of a task. The arguments are those of :class:`Task`.
 
     Raises:
@@ -57,7 +60,7 @@ def task(name: str, *, title: str, paper: str, reading: str) -> Callable[[F], F]
     """
 
     def add(function: F) -> F:
-        register(Task(name, function, title, paper, reading))
+        register(Task(name, function, title, paper, reading, metrics))
         return function
 
     return add
@@ -87,3 +90,10 @@ def find_task(name: str) -> Task:
 def all_tasks() -> tuple[Task, ...]:
     """Return the built-in and registered tasks and those of installed packages; a warning names broken ones."""
     return TASKS.all()
+
+
+def import_metrics() -> None:
+    """Import the modules of all tasks that register dataset-level metrics."""
+    for task in all_tasks():
+        for module in task.metrics:
+            import_module(module)

@@ -32,15 +32,15 @@ from saywhy.validation import real_number, validate
 
 MaskKind = Literal["both_positive", "literal", "answer", "shuffled", "random", "uniform"]
 Place = Literal["logits", "weighted", "map"]
-Grid = Float[Tensor, "batch glimpse place"]
+GlimpseMaps = Float[Tensor, "batch glimpse place"]
 
 LITERAL_LAMBDA = -1e9
 """``lambda`` of ``kind="literal"``."""
 
 
 def certainty_mask(
-    helps: Grid, certain: Grid, kind: MaskKind = "both_positive", generator: torch.Generator | None = None
-) -> Grid:
+    helps: GlimpseMaps, certain: GlimpseMaps, kind: MaskKind = "both_positive", generator: torch.Generator | None = None
+) -> GlimpseMaps:
     r"""Return the mask of places where both losses decrease; it sums to 1 over the places of every glimpse.
 
     Args:
@@ -105,7 +105,7 @@ class Gate:
         answer: Tensor,
         uncertainty: Tensor,
         generator: torch.Generator | None = None,
-    ) -> list[Grid]:
+    ) -> list[GlimpseMaps]:
         """Modify the next backward pass through some tensors.
 
         Args:
@@ -143,7 +143,7 @@ class Gate:
             masks.append(mask)
         return masks
 
-    def _benefit(self, tensor: Tensor, gradient: Tensor) -> Grid:
+    def _benefit(self, tensor: Tensor, gradient: Tensor) -> GlimpseMaps:
         """Return the negated gradient (or gradient times activation): where an increase lowers the loss."""
         if self.at == "logits":
             return -gradient
@@ -151,7 +151,7 @@ class Gate:
             return -(tensor * gradient).sum(-1)
         return -(tensor * gradient).sum(1, keepdim=True).flatten(2)
 
-    def _gradient_hook(self, mask: Grid) -> Callable[[Tensor], Tensor]:
+    def _gradient_hook(self, mask: GlimpseMaps) -> Callable[[Tensor], Tensor]:
         """Return the hook that modifies the gradient."""
 
         def altered(gradient: Tensor) -> Tensor:
@@ -165,11 +165,11 @@ class Gate:
         return altered
 
 
-def _scaled(gradient: Grid) -> Grid:
+def _scaled(gradient: GlimpseMaps) -> GlimpseMaps:
     """Divide a gradient by its largest absolute value."""
     return gradient / gradient.abs().amax(-1, keepdim=True).clamp_min(torch.finfo(gradient.dtype).tiny)
 
 
-def _normalized(values: Grid) -> Grid:
+def _normalized(values: GlimpseMaps) -> GlimpseMaps:
     total = values.sum(-1, keepdim=True)
     return torch.where(total > 0, values / total.clamp_min(torch.finfo(values.dtype).tiny), 0.0)

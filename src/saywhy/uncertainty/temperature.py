@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from saywhy.errors import InputError, SaywhyWarning
+from saywhy.validation import finite
 
 LOWEST, HIGHEST = 0.01, 100.0
 """The range of temperatures that is searched."""
@@ -49,9 +50,7 @@ def fit_temperature(logits: Float[Tensor, "sample class"], classes: Int[Tensor, 
         raise InputError(
             f"classes must be from 0 to {logits.shape[1] - 1}, got {int(classes.min())} to {int(classes.max())}."
         )
-    if not bool(torch.isfinite(logits).all()):
-        raise InputError("logits must be finite, got NaN or infinity.")
-    y = logits.detach().double()
+    y = finite("logits", logits.detach()).double()
     if bool((y == y[:, :1]).all()):
         return 1.0
     right = y.gather(1, classes.long().unsqueeze(1)).squeeze(1)

@@ -20,7 +20,7 @@ from saywhy.uncertainty.classifier_head import VarianceClassifier
 from saywhy.uncertainty.loss import Distortion, Losses, cross_entropy, losses
 from saywhy.validation import real_number, validate, whole_number
 
-Variant = Literal["aleatoric", "predictive"]
+UCAMVariant = Literal["aleatoric", "predictive"]
 
 
 @runtime_checkable
@@ -77,7 +77,7 @@ class UCAM:
         gate: the modification of the gradient.
     """
 
-    variant: Variant = "aleatoric"
+    variant: UCAMVariant = "aleatoric"
     weight: float = 1.0
     num_samples: int = 25
     udl: Distortion = "scaled"
@@ -85,7 +85,7 @@ class UCAM:
     gate: Gate = field(default_factory=Gate)
 
     def __post_init__(self) -> None:
-        validate("variant", self.variant, Variant)
+        validate("variant", self.variant, UCAMVariant)
         for name in ("mc_dropout_samples", "num_samples"):
             whole_number(name, getattr(self, name), 1)
         validate("udl", self.udl, Distortion)

@@ -113,12 +113,12 @@ def test_attention_of_negated_words_is_nonnegative(model, images):
         return
     inputs = {"image": images[:1], "caption": "a red cat"}
 
-    def looked(target):
+    def attention(target):
         return saywhy.explain(model, inputs, target, "model-attention", "trunk").maps
 
-    torch.testing.assert_close(looked(-Words((1,))), looked(Words((1,))))
-    both = looked(Words((1,)) - 3.0 * Words((2,)))
-    torch.testing.assert_close(both, (looked(Words((1,))) + 3 * looked(Words((2,)))) / 4)
+    torch.testing.assert_close(attention(-Words((1,))), attention(Words((1,))))
+    both = attention(Words((1,)) - 3.0 * Words((2,)))
+    torch.testing.assert_close(both, (attention(Words((1,))) + 3 * attention(Words((2,)))) / 4)
 
 
 def test_caption_of_two_images_or_count_0_raises(model, images):

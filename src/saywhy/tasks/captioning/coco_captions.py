@@ -4,7 +4,7 @@ import os
 from collections import defaultdict
 from dataclasses import dataclass
 
-from saywhy.datasets.json_records import Rows, held, read_json, rows_of, some
+from saywhy.datasets.json_records import JSONRows, held, read_json, rows_of, some
 from saywhy.errors import InputError
 
 
@@ -64,7 +64,7 @@ def read_captions(path: "str | os.PathLike[str]") -> dict[int, CaptionedImage]:
     return images
 
 
-def _captions(rows: Rows) -> dict[int, list[CocoCaption]]:
+def _captions(rows: JSONRows) -> dict[int, list[CocoCaption]]:
     """Return the captions of every image."""
     ids: set[int] = set()
     texts = defaultdict(list)

@@ -39,18 +39,20 @@ class CaptionOutput:
         return torch.where(self.words == 0, 0.0, chosen)
 
 
-State = tuple[Tensor, ...]
+RecurrentState = tuple[Tensor, ...]
 """The recurrent state of a captioner: tensors with the sentence as their first axis."""
 
 
 class CaptionHead(Protocol):
     """The interface that decoding needs of a network."""
 
-    def begin(self, features: FeatureMaps) -> State:
+    def begin(self, features: FeatureMaps) -> RecurrentState:
         """Return the state before the first word."""
         ...
 
-    def step(self, words: Int[Tensor, " sentence"], state: State) -> tuple[Float[Tensor, "sentence word"], State]:
+    def step(
+        self, words: Int[Tensor, " sentence"], state: RecurrentState
+    ) -> tuple[Float[Tensor, "sentence word"], RecurrentState]:
         """Return the log-probabilities of the next word of every sentence, and the next state."""
         ...
 
@@ -95,18 +97,20 @@ class ShowAndTell(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.word = nn.Linear(hidden, words)
 
-    def begin(self, features: FeatureMaps) -> State:
+    def begin(self, features: FeatureMaps) -> RecurrentState:
         """Return the state after the image."""
         image = self.image(features.flatten(2).mean(2))
         hidden, cell = self.lstm(image)
         return hidden, cell
 
-    def advance(self, words: Int[Tensor, " sentence"], state: State) -> State:
+    def advance(self, words: Int[Tensor, " sentence"], state: RecurrentState) -> RecurrentState:
         """Return the hidden state and the cell state after a word."""
         hidden, cell = self.lstm(self.dropout(self.embedding(words)), state)
         return hidden, cell
 
-    def step(self, words: Int[Tensor, " sentence"], state: State) -> tuple[Float[Tensor, "sentence word"], State]:
+    def step(
+        self, words: Int[Tensor, " sentence"], state: RecurrentState
+    ) -> tuple[Float[Tensor, "sentence word"], RecurrentState]:
         """See :class:`CaptionHead`."""
         state = self.advance(words, state)
         return self.word(self.dropout(state[0])).log_softmax(-1), state
@@ -167,15 +171,15 @@ class TopDown(nn.Module):
         """Return the global image feature, an input of every step."""
         return features.flatten(2).mean(2)
 
-    def begin(self, features: FeatureMaps) -> State:
+    def begin(self, features: FeatureMaps) -> RecurrentState:
         """Return the regions [sentence, region, channel], their projections, the global feature, and zero states."""
         regions = self.regions(features).flatten(2).mT
         zeros = regions.new_zeros(len(regions), self.hidden)
         return regions, self.feature_projection(regions), self.global_feature(features), zeros, zeros, zeros, zeros
 
     def advance(
-        self, words: Int[Tensor, " sentence"], state: State
-    ) -> tuple[Float[Tensor, "sentence hidden"], State, Float[Tensor, "sentence region"]]:
+        self, words: Int[Tensor, " sentence"], state: RecurrentState
+    ) -> tuple[Float[Tensor, "sentence hidden"], RecurrentState, Float[Tensor, "sentence region"]]:
         """Return the hidden state that predicts the next word, the next state, and the attention."""
         regions, projected, global_feature, h1, c1, h2, c2 = state
         inputs = torch.cat([h2, global_feature, self.dropout(self.embedding(words))], 1)
@@ -186,7 +190,9 @@ class TopDown(nn.Module):
         h2, c2 = self.language_lstm(torch.cat([attended, h1], 1), (h2, c2))
         return h2, (regions, projected, global_feature, h1, c1, h2, c2), attention
 
-    def step(self, words: Int[Tensor, " sentence"], state: State) -> tuple[Float[Tensor, "sentence word"], State]:
+    def step(
+        self, words: Int[Tensor, " sentence"], state: RecurrentState
+    ) -> tuple[Float[Tensor, "sentence word"], RecurrentState]:
         """See :class:`CaptionHead`."""
         hidden, state, _ = self.advance(words, state)
         return self.word(self.dropout(hidden)).log_softmax(-1), state

@@ -9,5 +9,6 @@ register(
         title="Visual question answering",
         paper="Antol et al., 2015",
         reading="answers to a question about an image, with maps and an uncertainty report",
+        metrics=("saywhy.tasks.vqa.accuracy",),
     )
 )

@@ -10,7 +10,7 @@ Feature = Float[Tensor, "*place image"]
 QuestionVector = Float[Tensor, "*#place question"]
 Fused = Float[Tensor, "*place fused"]
 
-Kind = Literal["sum", "product", "mutan", "mcb"]
+FusionKind = Literal["sum", "product", "mutan", "mcb"]
 
 
 class SumFusion(nn.Module):

@@ -17,7 +17,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 from saywhy.shapes import FeatureMaps, Images
 from saywhy.tasks.vocabulary import Sentences
-from saywhy.tasks.vqa.fusion import FUSIONS, Kind
+from saywhy.tasks.vqa.fusion import FUSIONS, FusionKind
 
 Logits = Float[Tensor, "batch answer"]
 Glimpses = Float[Tensor, "batch glimpse row column"]
@@ -247,7 +247,7 @@ class ShowAskAttendAnswer(VQAHead):
         embedded: int = 300,
         hidden: int = 1024,
         attended: int = 512,
-        fusion: Kind = "sum",
+        fusion: FusionKind = "sum",
         glimpses: int = 2,
         inner: int = 1024,
         dropout: float = 0.5,

@@ -18,7 +18,7 @@ from sys import intern
 from typing import Any
 
 from saywhy.datasets.coco_files import file_name, find_image
-from saywhy.datasets.json_records import Rows, read_rows, some
+from saywhy.datasets.json_records import JSONRows, read_rows, some
 from saywhy.errors import InputError
 
 
@@ -178,7 +178,7 @@ def match_questions(first: Mapping[int, VQAQuestion], second: Mapping[int, VQAQu
     return {number: tuple(numbers[key]) for number, key in keys.items() if key in numbers}
 
 
-def _split(rows: Rows, index: int, row: dict[str, Any], split: "str | None") -> str:
+def _split(rows: JSONRows, index: int, row: dict[str, Any], split: "str | None") -> str:
     """Return the split of the record, of the file or of the caller, in this order."""
     found = row.get("coco_split") or rows.header.get("data_subtype") or split or ""
     if not isinstance(found, str):

@@ -82,7 +82,7 @@ class Questions:
         return len(self.answers)
 
 
-class Learner(nn.Module):
+class UCAMLearner(nn.Module):
     """The trained part: the VQA head with its variance head."""
 
     def __init__(self, head: VQAHead, how: UCAM) -> None:
@@ -104,7 +104,7 @@ def optimizers(network: nn.Module, plan: Plan) -> list[torch.optim.Optimizer]:
     ]
 
 
-def asking(questions: Questions, plan: Plan) -> Loss:
+def vqa_loss(questions: Questions, plan: Plan) -> Loss:
     """Return the loss function of a step, for a model that maps features, words and shares of answers to a loss."""
 
     def loss(model: nn.Module, step: int, share: slice) -> Tensor:
@@ -131,8 +131,8 @@ def learn(
     """Train the VQA head in place; returns the seconds. See :func:`saywhy.training.loop.optimize`."""
     settings = {**plan.settings(), "scenes": len(questions), "steps": steps, "ucam": repr(how)}
     seconds = optimize(
-        Learner(head, how),
-        asking(questions, plan),
+        UCAMLearner(head, how),
+        vqa_loss(questions, plan),
         steps,
         plan,
         settings,

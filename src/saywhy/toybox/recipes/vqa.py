@@ -32,23 +32,31 @@ from saywhy.training.loop import HERE, Devices, Plan, Tell, optimize, step_gener
 
 SCENES = 20_000
 TEST_SCENES = 2_000
-SEEING, ASKING = 1_000, 6_500
+TRUNK_STEPS, ANSWER_STEPS = 1_000, 6_500
 """Training steps of the trunk alone, and of trunk and answers."""
 
-ASKED = 5
+QUESTIONS_PER_SCENE = 5
 """Questions per scene in one step."""
 
-RARELY = {"colour": 0.7, "kind": 0.5, "exists": 1.0, "compare": 1.0, "largest": 1.0, "smallest": 1.5, "count": 1.5}
-OFTEN = [RARELY.get(name, 2.5) for name in TYPES]
+SMALLER_WEIGHTS = {
+    "colour": 0.7,
+    "kind": 0.5,
+    "exists": 1.0,
+    "compare": 1.0,
+    "largest": 1.0,
+    "smallest": 1.5,
+    "count": 1.5,
+}
+TYPE_WEIGHTS = [SMALLER_WEIGHTS.get(name, 2.5) for name in TYPES]
 """Sampling weights of the types of questions in training: types that are harder to learn have larger weights."""
 
-CENTRES, NAMES = 20.0, 5.0
+CENTRE_WEIGHT, NAME_WEIGHT = 20.0, 5.0
 """Weights of positive centres (one cell of a hundred has one) and of positive names (most words name no object)."""
 
 PLAN = Plan((), batch=48, rate=2e-3, clip=5.0)
 
 
-class Learner(nn.Module):
+class VQALearner(nn.Module):
     """The trained parts: the trunk's last layers, the VQA head, and an auxiliary head for the cells."""
 
     def __init__(self, network: VQAModel, known: Vocabulary) -> None:
@@ -73,7 +81,7 @@ class Learner(nn.Module):
         centres, measures = objects.centre(features)[:, 0], self.measures(features)
         loss = F.cross_entropy(objects.kind(features), cells[:, 0])
         loss = loss + F.cross_entropy(objects.colour(features), cells[:, 1])
-        loss = loss + CENTRES * F.binary_cross_entropy_with_logits(centres, is_centre.float())
+        loss = loss + CENTRE_WEIGHT * F.binary_cross_entropy_with_logits(centres, is_centre.float())
         offsets = cells[:, 3:].movedim(1, -1)[is_centre] / 256
         loss = loss + F.smooth_l1_loss(measures.movedim(1, -1)[is_centre], offsets, beta=0.05)
         loss = loss + self._grounding_loss(features, cells, scenes, questions)
@@ -88,7 +96,7 @@ class Learner(nn.Module):
         log_odds = self.head.grounding.log_odds(found.objects[scenes], self.head.embedding(questions))
         words = questions.unsqueeze(1).expand_as(log_odds)
         right = (self.means[kinds] | self.means[len(KINDS) + 1 + colours]).gather(2, words)
-        weight = log_odds.new_tensor(NAMES)
+        weight = log_odds.new_tensor(NAME_WEIGHT)
         return F.binary_cross_entropy_with_logits(log_odds[words != 0], right[words != 0].float(), pos_weight=weight)
 
 
@@ -119,16 +127,16 @@ def frozen_features(trunk: ToyboxTrunk, images: Tensor) -> Tensor:
 
 
 def sample_questions(answers: Tensor, plan: Plan, step: int, share: slice) -> tuple[Tensor, Tensor, Tensor]:
-    """Sample scenes and questions (at most ``ASKED`` per scene) for a share of a step.
+    """Sample scenes and questions (at most ``QUESTIONS_PER_SCENE`` per scene) for a share of a step.
 
     Returns:
         The scenes; for each question the index of its scene among these; for each question its type.
     """
     generator = step_generator(plan.seed, -1 - step)
     taken = torch.randint(len(answers), (plan.batch,), generator=generator)
-    keys = torch.rand(plan.batch, answers.shape[1], generator=generator) ** (1 / torch.tensor(OFTEN))
+    keys = torch.rand(plan.batch, answers.shape[1], generator=generator) ** (1 / torch.tensor(TYPE_WEIGHTS))
     keys = keys.masked_fill(answers[taken] < 0, -1)
-    best, types = (part[share] for part in keys.topk(ASKED, 1))
+    best, types = (part[share] for part in keys.topk(QUESTIONS_PER_SCENE, 1))
     scenes, place = (best >= 0).nonzero(as_tuple=True)
     return taken[share], scenes, types[scenes, place]
 
@@ -139,7 +147,7 @@ def learn(
     scenes: LanguageData,
     known: Vocabulary,
     plan: Plan,
-    steps: tuple[int, int] = (SEEING, ASKING),
+    steps: tuple[int, int] = (TRUNK_STEPS, ANSWER_STEPS),
     checkpoint: Path | None = None,
     report: Tell | None = None,
     every: int = 100,
@@ -148,7 +156,7 @@ def learn(
     """Train trunk and head in place; returns the seconds. See :func:`saywhy.training.loop.optimize`."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(plan.seed)
-        learner = Learner(network, known)
+        learner = VQALearner(network, known)
     words, answers = scenes.questions(known)
 
     def loss(model: nn.Module, step: int, share: slice) -> Tensor:
@@ -159,12 +167,12 @@ def learn(
     settings = {
         **plan.settings(),
         "scenes": len(depths),
-        "seeing": steps[0],
-        "asking": steps[1],
+        "trunk_steps": steps[0],
+        "answer_steps": steps[1],
         "words": list(known.words),
-        "often": OFTEN,
-        "asked": ASKED,
-        "counts": [CENTRES, NAMES],
+        "type_weights": TYPE_WEIGHTS,
+        "questions_per_scene": QUESTIONS_PER_SCENE,
+        "positive_weights": [CENTRE_WEIGHT, NAME_WEIGHT],
     }
     seconds = optimize(learner, loss, sum(steps), plan, settings, checkpoint, every, report, devices)
     network.eval()
@@ -266,8 +274,8 @@ def main(
     seed: Annotated[int, typer.Option(min=0, max=2**62, help="Seed of initial weights and order.")] = 0,
     scenes: Annotated[int, typer.Option(min=64, help="Number of training scenes.")] = SCENES,
     tests: Annotated[int, typer.Option(min=50, help="Number of test scenes.")] = TEST_SCENES,
-    seeing: Annotated[int, typer.Option(min=0, help="Training steps of the visual trunk alone.")] = SEEING,
-    asking: Annotated[int, typer.Option(min=1, help="Training steps of trunk and answers.")] = ASKING,
+    trunk_steps: Annotated[int, typer.Option(min=0, help="Training steps of the visual trunk alone.")] = TRUNK_STEPS,
+    answer_steps: Annotated[int, typer.Option(min=1, help="Training steps of trunk and answers.")] = ANSWER_STEPS,
     threads: Threads = 2,
     accelerator: Accelerator = "cpu",
     devices: Count = 1,
@@ -275,7 +283,9 @@ def main(
     """Train and evaluate the VQA model of Toybox. Ctrl-C stops it; the same command resumes."""
     on = Devices(accelerator, devices)
     run_recipe(
-        lambda progress: train(out, seed, scenes, tests, (seeing, asking), progress, on), threads, hidden=("words",)
+        lambda progress: train(out, seed, scenes, tests, (trunk_steps, answer_steps), progress, on),
+        threads,
+        hidden=("words",),
     )
 
 
