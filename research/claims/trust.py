@@ -28,6 +28,8 @@ import typer
 from rich.progress import Progress
 
 import saywhy
+from research.claims import trust_real
+from research.claims.cases import REAL
 from research.claims.language_networks import FOLDER
 from research.claims.measure import FEWEST, Estimate, ItemValues, estimate, table
 from research.claims.section import at_most, run, zeros_allowed
@@ -231,6 +233,21 @@ def measure_scenes(split: str, scenes: int, progress: Progress) -> list[SceneRes
     return found
 
 
+@zeros_allowed()
+@controls()
+def photographs(progress: Progress) -> dict[tuple[str, int, str], trust_real.Values]:
+    """Measure the photographs; those that were measured before are read from the file."""
+    file, of = FOLDER / "trust-photographs.jsonl", settings("photographs")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    lines = map(json.loads, file.read_text(encoding="utf-8").splitlines()) if file.exists() else iter(())
+    known: dict[tuple[str, int, str], trust_real.Values] = {}
+    known |= {tuple(line["key"]): line["values"] for line in lines if line["of"] == of}
+    for key in trust_real.measure_photographs(known, progress):
+        with file.open("a", encoding="utf-8") as out:
+            out.write(json.dumps({"of": of, "key": key, "values": known[key]}) + "\n")
+    return known
+
+
 def interval(rows: Sequence[Row], value: Callable[[Row], float]) -> Estimate:
     """Return the mean over rows with its interval.
 
@@ -373,8 +390,8 @@ HEADS = (
 )
 
 
-def page(done: Sequence[SceneResult], split: str) -> str:
-    """Return the page as Markdown."""
+def page(done: Sequence[SceneResult], split: str, real: str = "") -> str:
+    """Return the page as Markdown; ``real`` is the section on photographs."""
     every = [row for one in done for row in one.rows]
     found = RowGroups(
         [row for row in every if row.network == "trained" and row.method in MAPS],
@@ -415,10 +432,11 @@ def page(done: Sequence[SceneResult], split: str) -> str:
         around="\n\n".join(found.limit(name) for name in AROUND),
         tests=table(["check", "applies to", *groups], [found.test(name) for name in names]),
         without=table(["without the check", *HEADS], without),
+        real=real,
         methods_table=table(["map", "right", "right among passed", "passes all checks", *names], by_method),
     )
     return "\n\n".join(
-        part if part[0] in "#|" else fill(part, 120, break_long_words=False, break_on_hyphens=False)
+        part if part[:1] in ("", "#", "|") else fill(part, 120, break_long_words=False, break_on_hyphens=False)
         for part in text.split("\n\n")
     )
 
@@ -459,7 +477,11 @@ detector (uses the image only), a centre prior (uses nothing), and the object's 
 mixtures add a share of input times gradient, or its one maximum, to a fixed map. None of these should pass, even where
 it is right.
 
-{methods_table}"""
+{methods_table}
+
+{real}"""
+
+ABSENT = "The real networks and photographs are not on this machine and are left out."
 
 
 def main(
@@ -468,7 +490,13 @@ def main(
     scenes: Annotated[int, typer.Option(min=2, help="Number of scenes.")] = SCENES,
 ) -> None:
     """Measure the scenes, and print or write the page."""
-    run(lambda progress: page(measure_scenes(split, scenes, progress), split), out)
+
+    def report(progress: Progress) -> str:
+        done = measure_scenes(split, scenes, progress)
+        real = trust_real.section(photographs(progress)) if REAL.is_dir() else ABSENT
+        return page(done, split, real)
+
+    run(report, out)
 
 
 if __name__ == "__main__":

@@ -70,7 +70,7 @@ def test_class_agnostic_map_fails_class_sensitivity(found):
     failed = [one.name for one in verdict.results if one.passed is False]
     assert "class sensitivity" in failed
     assert str(verdict).startswith(
-        "failed 1 of 6 checks: class sensitivity: correlation with the runner-up class 1.00 (limit 0.90)"
+        "failed 1 of 6 checks: class sensitivity: correlation with other classes 1.00 (limit 0.90)"
     )
     assert "the same map" in str(verdict)
 
@@ -296,11 +296,11 @@ class TestCheckTable:
             ("effect size", 0.002, "nats (limit 0.10), failed (hiding what the map marks hardly changes"),
             ("parameter randomization", 0.3, "similarity after randomization 0.30 (limit 0.90), passed"),
             ("parameter randomization", None, "not applicable (no map is left after randomization"),
-            ("class sensitivity", 0.78, "correlation with the runner-up class 0.78 (limit 0.90), passed"),
+            ("class sensitivity", 0.78, "correlation with other classes 0.78 (limit 0.90), passed"),
             (
                 "class sensitivity",
                 1.0,
-                "runner-up class 1.00 (limit 0.90), failed (the runner-up class has the same map)",
+                "with other classes 1.00 (limit 0.90), failed (other classes have the same map)",
             ),
             ("stability", 0.7, "rank correlation with the maps of noisy copies 0.70 (limit 0.80), failed (a little"),
             ("completeness", 0.02, "completeness error 2% (limit 10%), passed"),
@@ -499,7 +499,7 @@ def test_null_distribution_gives_finite_percentiles(found):
 
 
 def test_class_target_beside_a_function_keeps_class_sensitivity(drawn):
-    """Where one target is no class, the others are still compared with their runner-up."""
+    """Where one target is no class, the others are still compared with other classes."""
     targets = [0, lambda output: output[:, 1] - output[:, 2]]
     explanation = saywhy.explain("toybox:classifier", drawn.image, targets, relu=False)
     of_class, of_function = verdicts(explanation)[0]

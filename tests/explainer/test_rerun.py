@@ -255,6 +255,18 @@ class TestRunnerUp:
         whole, parts = (explained(net, images, None, batch_size=n).explainer.runner_up() for n in (None, 2))
         assert_same(whole, parts)
 
+    def test_random_classes_are_other_classes_drawn_by_the_seed(self):
+        net, images = network(classes=4), some_images()
+        e = explained(net, images, [Class(1), Class(3)])
+        found = e.explainer.random_classes(5, seed=1)
+        drawn = found.classes.unflatten(1, (2, 5))
+        assert not bool((drawn == torch.tensor([1, 3]).view(1, 2, 1)).any())
+        assert len(drawn.unique()) > 2
+        assert torch.equal(e.explainer.random_classes(5, seed=1).classes, found.classes)
+        assert not torch.equal(e.explainer.random_classes(5, seed=2).classes, found.classes)
+        alone = explained(net, images[:1], [Class(int(drawn[0, 1, 4]))])
+        torch.testing.assert_close(found.maps[:1, 9], alone.maps[:, 0])
+
     @pytest.mark.parametrize(("target", "classes"), [(Class(0) - Class(1), 4), (lambda out: out[:, 0], 4), (0, 1)])
     def test_runner_up_without_other_class_raises(self, target, classes):
         with pytest.raises(InputError, match=f"among several; got .* of {classes} classes"):

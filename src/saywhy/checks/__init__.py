@@ -5,7 +5,7 @@
 ['diagnostics', 'faithfulness', 'effect size', 'parameter randomization', 'class sensitivity', 'stability',
  'completeness']
 >>> print(Verdict.of({"class sensitivity": 0.78}))
-passed all checks (1 of 1): class sensitivity: correlation with the runner-up class 0.78 (limit 0.90), passed
+passed all checks (1 of 1): class sensitivity: correlation with other classes 0.78 (limit 0.90), passed
 >>> Verdict.of({"class sensitivity": 0.78}, CheckLimits(class_sensitivity=0.7)).passed
 False
 """

@@ -17,7 +17,7 @@ class CheckLimits:
         faithfulness: percentile in the null distribution, at least.
         effect_size: change of the log-odds in nats, at least.
         parameter_randomization: mean similarity after randomization, at most.
-        class_sensitivity: correlation with the runner-up class, at most.
+        class_sensitivity: mean correlation with random other classes, at most.
         stability: rank correlation with maps of noisy copies, at least.
         completeness: completeness error as a share, at most.
 
@@ -124,12 +124,12 @@ _ALL = (
     ),
     CheckSpec(
         "class sensitivity",
-        "Does the runner-up class have another map?",
+        "Do other classes have other maps?",
         measures.class_sensitivity,
         limit="class_sensitivity",
         direction="at most",
-        sentence="correlation with the runner-up class {value} (limit {limit})",
-        failure="the runner-up class has the same map",
+        sentence="correlation with other classes {value} (limit {limit})",
+        failure="other classes have the same map",
         not_applicable="the target is not a single class",
     ),
     CheckSpec(

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from saywhy.errors import ModelError
-from saywhy.explainer.rerun import NoRunnerUp
+from saywhy.explainer.rerun import NoOtherClass
 from saywhy.explanation import Explanation
 from saywhy.metrics.class_agnostic import random_baseline, shifted_baseline
 from saywhy.metrics.correlation import pearson_correlation
@@ -195,12 +195,23 @@ def parameter_randomization(context: CheckContext) -> Measurements:
 
 
 def class_sensitivity(context: CheckContext) -> Measurements:
-    """Return Pearson's correlation with the map of the runner-up class (after Sixt et al., 2020)."""
+    """Return Pearson's correlation with the maps of random other classes (after Sixt et al., 2020), the mean over them.
+
+    Not with the map of the runner-up class alone: two breeds of dogs may well share their evidence.
+    """
     if bool((context.explanation.classes < 0).all()):
         return _not_applicable(context, "the target is not a single class")
     try:
-        return _each(context, random_logit(context.explanation, context.method, context.layer, correlation="pearson"))
-    except NoRunnerUp:
+        found = random_logit(
+            context.explanation,
+            context.method,
+            context.layer,
+            against="random",
+            correlation="pearson",
+            seed=context.seed,
+        )
+        return _each(context, found)
+    except NoOtherClass:
         return _not_applicable(context, "the network has no other class")
 
 

@@ -33,7 +33,7 @@ class CheckResult:
         """Return the result of a measurement under some limits.
 
         >>> print(CheckResult.of(CHECKS["class sensitivity"], Measurement(0.78)))
-        class sensitivity: correlation with the runner-up class 0.78 (limit 0.90), passed
+        class sensitivity: correlation with other classes 0.78 (limit 0.90), passed
         >>> print(CheckResult.of(CHECKS["class sensitivity"], Measurement(None)))
         class sensitivity: not applicable (the target is not a single class)
         """

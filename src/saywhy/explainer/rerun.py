@@ -27,8 +27,8 @@ class Explain(Protocol):
     def __call__(self, runner: Runner, batch: Batch, *, warn: bool = False) -> Explanation: ...
 
 
-class NoRunnerUp(InputError):
-    """There is no runner-up class."""
+class NoOtherClass(InputError):
+    """The target is not a class, or the network has no other class."""
 
 
 @dataclass(frozen=True)
@@ -146,18 +146,39 @@ class Rerunner:
         For a target that is not a class it is the class of highest score.
 
         Raises:
-            NoRunnerUp: no target is a class, or the network has only one class.
+            NoOtherClass: no target is a class, or the network has only one class.
         """
+        logits, own = self._classes()
+        others = logits.unsqueeze(1).masked_fill(own, -math.inf).argmax(2)
+        return self._explain_classes(others)
+
+    def random_classes(self, count: int, seed: int = 0) -> Explanation:
+        """Explain ``count`` random classes for every target, none of them the target itself; some may be equal.
+
+        Returns:
+            An explanation with ``target * count`` targets: those of the first target, then those of the next.
+
+        Raises:
+            NoOtherClass: as for :meth:`runner_up`.
+        """
+        _, own = self._classes()
+        generator = torch.Generator().manual_seed(seed)
+        drawn = (~own).flatten(0, 1).double().multinomial(count, replacement=True, generator=generator)
+        return self._explain_classes(drawn.unflatten(0, own.shape[:2]).flatten(1))
+
+    def _classes(self) -> tuple[Tensor, Tensor]:
+        """Return the logits [batch, class], and which class each target is, bool [batch, target, class]."""
         runner = self.resolved
         output = runner.predict(self.batch)
         scores = runner.config.target.evaluate(output)
-        classes = scores.classes
-        if bool((classes < 0).all()) or output.logits.shape[1] < 2:
+        if bool((scores.classes < 0).all()) or output.logits.shape[1] < 2:
             given = f"got {', '.join(scores.names[0])} of {output.logits.shape[1]} classes"
-            raise NoRunnerUp(f"a runner-up class needs a target that is a class, among several; {given}.")
-        own = torch.arange(output.logits.shape[1]) == classes.unsqueeze(2)
-        others = output.logits.detach().cpu().unsqueeze(1).masked_fill(own, -math.inf).argmax(2)
-        return self.explain_with(runner.with_config(target=PerSampleTarget(others)), self.batch)
+            raise NoOtherClass(f"another class needs a target that is a class, among several; {given}.")
+        own = torch.arange(output.logits.shape[1]) == scores.classes.unsqueeze(2)
+        return output.logits.detach().cpu(), own
+
+    def _explain_classes(self, classes: Tensor) -> Explanation:
+        return self.explain_with(self.resolved.with_config(target=PerSampleTarget(classes)), self.batch)
 
     def counterfactual(self) -> Explanation:
         """Explain the evidence against each target (Grad-CAM, section 3.3), with the model as it is now."""

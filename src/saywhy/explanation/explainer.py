@@ -50,6 +50,9 @@ class Explainer(Protocol[E]):
     ) -> E:
         """Compute the explanation again on other images, with another network, or with other methods."""
 
+    def random_classes(self, count: int, seed: int = 0) -> E:
+        """Explain random other classes of every target."""
+
     def runner_up(self) -> E:
         """Explain the runner-up class of every target."""
 

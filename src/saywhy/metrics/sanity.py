@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 STAGES = 4
 """Number of stages of cascading parameter randomization."""
 
+RANDOM_CLASSES = 3
+"""Number of random other classes for :func:`random_logit`."""
+
 Correlation = Literal["spearman", "pearson"]
 """Spearman's correlation of the ranks, in which every position counts the same, or Pearson's of the values, in which
 those count that differ from the mean: with ranks, the order of positions without evidence decides."""
@@ -218,7 +221,7 @@ def data_randomization(
     "random-logit",
     title="Random logit",
     paper="Sixt et al., 2020",
-    equation="Spearman(M, M of the runner-up class)",
+    equation="Spearman(M, M of another class)",
     better="lower",
     low=-1.0,
     high=1.0,
@@ -226,13 +229,26 @@ def data_randomization(
     order=210,
 )
 def random_logit(
-    explanation: "Explanation", method: str, layer: str, *, correlation: Correlation = "spearman"
+    explanation: "Explanation",
+    method: str,
+    layer: str,
+    *,
+    against: Literal["runner-up", "random"] = "runner-up",
+    correlation: Correlation = "spearman",
+    seed: int = 0,
 ) -> Scores:
-    """Random logit (Sixt, Granz and Landgraf, 2020, section 4.1): the similarity with the map of the runner-up class.
+    """Random logit (Sixt, Granz and Landgraf, 2020, section 4.1): the similarity with the map of another class.
 
     Differs from the paper, which takes a random class and the structural similarity: here it is the runner-up class
-    (the class of highest score other than the target, the hardest to distinguish), and the correlation, of the ranks
-    (``"spearman"``) or of the values (``"pearson"``).
+    (the class of highest score other than the target, the hardest to distinguish) or the mean over a few random
+    classes, and a correlation.
+
+    Args:
+        explanation: the explanation, with its model unchanged.
+        method, layer: the method and the layer of the maps.
+        against: the other class: ``"runner-up"``, or ``"random"`` (the mean over :data:`RANDOM_CLASSES` of them).
+        correlation: ``"spearman"`` (of the ranks) or ``"pearson"`` (of the values).
+        seed: of the random classes.
 
     Returns:
         [batch, target] the correlation of both maps, from -1 to 1; lower is better. NaN for a target that is no
@@ -249,8 +265,13 @@ def random_logit(
     >>> random_logit(e, "saliency", "input")
     tensor([[1.]], dtype=torch.float64)
     """
-    runner_up = explanation.explainer.of(method).runner_up()
-    found = map_correlation(runner_up[method, layer], explanation[method, layer], correlation)
+    rerunner, maps = explanation.explainer.of(method), explanation[method, layer]
+    if validate("against", against, Literal["runner-up", "random"]) == "runner-up":
+        found = map_correlation(rerunner.runner_up()[method, layer], maps, correlation)
+    else:
+        others = rerunner.random_classes(RANDOM_CLASSES, seed)[method, layer]
+        each = map_correlation(others, maps.repeat_interleave(RANDOM_CLASSES, 1), correlation)
+        found = each.unflatten(1, (-1, RANDOM_CLASSES)).mean(2)
     return found.masked_fill(explanation.classes < 0, math.nan)
 
 
