@@ -18,7 +18,7 @@ from torch import nn
 
 import saywhy
 from saywhy import images
-from saywhy.errors import ImageError, InputError
+from saywhy.errors import ImageError, InputError, SaywhyWarning
 from saywhy.images import image_from_tensor, images_in, read_image
 
 WIDTH, HEIGHT = 12, 8
@@ -87,7 +87,18 @@ def test_big_endian_16_bit_image_is_scaled_to_8_bits(tmp_path: Path) -> None:
 
 def test_a_dark_16_bit_image_stays_dark(tmp_path: Path) -> None:
     Image.fromarray(np.full((2, 2), 200, dtype=np.uint16)).save(tmp_path / "dark.png")
-    assert np.asarray(read_image(tmp_path / "dark.png")).max() <= 1
+    with pytest.warns(SaywhyWarning, match="16 bits and no value above 200 of 65,535"):
+        assert np.asarray(read_image(tmp_path / "dark.png")).max() <= 1
+
+
+@pytest.mark.parametrize("form", ["path", "array"])
+def test_12_bits_in_16_warn_with_the_way_out(tmp_path: Path, form: str) -> None:
+    values = np.array([[0, 4095]], dtype=np.uint16)
+    Image.fromarray(values).save(tmp_path / "microscope.png")
+    with pytest.warns(SaywhyWarning, match=r"nearly black.*/ 4095"):
+        read_image(tmp_path / "microscope.png" if form == "path" else values)
+    way_out = np.asarray(Image.open(tmp_path / "microscope.png")) / 4095
+    assert np.asarray(read_image(way_out))[..., 0].tolist() == [[0, 255]]
 
 
 @pytest.mark.parametrize(("top", "value"), [(1.0, 0.5), (255.0, 127.5)])
@@ -209,7 +220,7 @@ def test_image_with_broken_exif_is_read(photo: Image.Image, tmp_path: Path) -> N
         (np.full((2, 3, 3), 7, np.uint8), 7),
         (np.full((2, 3), 7, np.int64), 7),
         (np.full((2, 3, 1), 7, np.int32), 7),
-        (np.full((2, 3), 257 * 7, np.uint16), 7),
+        (np.full((2, 3), 257 * 70, np.uint16), 70),
         (np.full((2, 3, 3), 0.5, np.float32), 128),
         (np.full((2, 3, 3), 0.5, np.float16), 128),
         (np.full((2, 3), True), 255),

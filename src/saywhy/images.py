@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from saywhy.errors import ImageError, InputError, nearest
+from saywhy.errors import ImageError, InputError, SaywhyWarning, nearest
 
 MOST_PIXELS = 120_000_000
 """Images of more pixels are refused before they are decoded: small files can unpack to many gigabytes."""
@@ -68,7 +68,8 @@ def read_image(source: Any) -> Image.Image:
     path = _existing_file(source)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of size and metadata, which are checked here
+            # Pillow warns of size and metadata, which are checked here.
+            warnings.filterwarnings("ignore", module=r"PIL\b")
             with Image.open(path) as opened:
                 return _decode(opened, f"'{path}'")
     except UnidentifiedImageError as error:
@@ -170,6 +171,7 @@ def _from_array(array: NDArray[Any]) -> Image.Image:
     if pixels.dtype.kind not in "biuf":
         raise InputError(f"an array must hold integers 0 to 255 or floats 0 to 1, got {pixels.dtype}.")
     if pixels.dtype == np.uint16:
+        _warn_of_few_bits(pixels)
         pixels = (pixels.astype(np.float64) / 257).round()
     elif np.issubdtype(pixels.dtype, np.floating):
         if not np.isfinite(pixels).all() or pixels.min() < 0 or pixels.max() > 1:
@@ -182,6 +184,19 @@ def _from_array(array: NDArray[Any]) -> Image.Image:
     return Image.fromarray(pixels.astype(np.uint8))
 
 
+def _warn_of_few_bits(values: NDArray[Any]) -> None:
+    """Warn of an image of 16 bits whose values need 12 bits or less: it is read as nearly black."""
+    largest = int(values.max(initial=0))
+    if 0 < largest < 4096:
+        warnings.warn(
+            f"the image has 16 bits and no value above {largest:,} of 65,535, so it is nearly black. If its camera "
+            f"records {max(8, largest.bit_length())} to 12 bits, give the values as an array: "
+            "numpy.asarray(PIL.Image.open(path)) / 4095.",
+            SaywhyWarning,
+            stacklevel=4,
+        )
+
+
 def _as_rgb(image: Image.Image) -> Image.Image:
     image.load()
     image = _upright(image)
@@ -189,7 +204,10 @@ def _as_rgb(image: Image.Image) -> Image.Image:
         values = np.asarray(image, dtype=np.float64)
         if not np.isfinite(values).all():
             raise ValueError("it holds NaN or infinity")
-        top = 65535 if values.max(initial=0) > 255 or image.mode.startswith("I;16") else 255
+        deep = values.max(initial=0) > 255 or image.mode.startswith("I;16")
+        top = 65535 if deep else 255
+        if deep:
+            _warn_of_few_bits(values)
         unit = values if image.mode == "F" and values.max(initial=0) <= 1 else values / top
         values = np.clip(unit, 0, 1)
         return Image.fromarray((values * 255).round().astype(np.uint8)).convert("RGB")
