@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from saywhy.engine.capture import Capture
+from saywhy.engine.exclusive import exclusive
 from saywhy.engine.layers import find_layers
 from saywhy.engine.layout import Layout
 from saywhy.engine.precision import Precision
@@ -113,7 +114,8 @@ def explain(
             f"fuse needs methods at a layer, but {methods[0].name} is of the image itself. Leave out fuse."
         )
     runner, batch = prepare(model, inputs, config)
-    explanation = _explanation(runner, batch, batch_size, warn=True)
+    with exclusive(runner.model.module):
+        explanation = _explanation(runner, batch, batch_size, warn=True)
     explanation = explanation.fuse(fuse) if fuse is not None else explanation
     return explanation if keep_model else explanation.without_explainer()
 
@@ -142,13 +144,14 @@ def capture(
         as_target(target), layer=layer, layout=layout, score=score, output=output, create_graph=create_graph
     )
     runner, batch = prepare(model, inputs, config)
-    return runner.capture(batch)[0]
+    with exclusive(runner.model.module):
+        return runner.capture(batch)[0]
 
 
 def layers(model: "str | nn.Module | Model", inputs: Any) -> list[Candidate]:
     """List every layer of the model that may be a map of the image, in running order, with its proof."""
     runner, batch = prepare(model, inputs, ExplainConfig(as_target(None)))
-    with translated(runner.model, batch):
+    with exclusive(runner.model.module), translated(runner.model, batch):
         return find_layers(layer_search(runner.model, runner.config, batch))
 
 
@@ -163,7 +166,8 @@ def _explanation(runner: Runner, batch: Batch, size: int | None, *, warn: bool) 
     at_once = -(-batch.size // len(results))
 
     def rerun(runner: Runner, batch: Batch, *, warn: bool = False) -> Explanation:
-        return _explanation(runner, batch, at_once, warn=warn)
+        with exclusive(runner.model.module):
+            return _explanation(runner, batch, at_once, warn=warn)
 
     pairs = tuple(collected.maps)
     return Explanation(

@@ -13,6 +13,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from saywhy.errors import ImageError, InputError, SaywhyWarning, nearest
+from saywhy.quiet import ignored_warnings
 
 MOST_PIXELS = 120_000_000
 """Images of more pixels are refused before they are decoded: small files can unpack to many gigabytes."""
@@ -67,11 +68,9 @@ def read_image(source: Any) -> Image.Image:
         raise InputError(f"an image must be a path, a PIL image or a numpy array, got {type(source).__name__}.")
     path = _existing_file(source)
     try:
-        with warnings.catch_warnings():
-            # Pillow warns of size and metadata, which are checked here.
-            warnings.filterwarnings("ignore", module=r"PIL\b")
-            with Image.open(path) as opened:
-                return _decode(opened, f"'{path}'")
+        # Pillow warns of size and metadata, which are checked here.
+        with ignored_warnings(module=r"PIL\b"), Image.open(path) as opened:
+            return _decode(opened, f"'{path}'")
     except UnidentifiedImageError as error:
         raise ImageError(f"'{path}' is not an image that can be read{_looks_like(path)}.") from error
     except Image.DecompressionBombError as error:

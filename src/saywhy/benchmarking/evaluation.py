@@ -1,7 +1,6 @@
 """Evaluation of one image: every metric of every method's maps and of the class-agnostic baselines."""
 
 import math
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -17,6 +16,7 @@ from saywhy.metrics.class_agnostic import CLASS_AGNOSTIC_BASELINES
 from saywhy.metrics.measure import EvaluationContext
 from saywhy.metrics.metric import Metric
 from saywhy.models import Model
+from saywhy.quiet import ignored_warnings
 
 
 def image_rows(
@@ -43,8 +43,7 @@ def image_rows(
     image = located.open()
     objects = [without_difficult([t for t in located.objects if t.label == label]) for label in labels]
     targets = [classes(label) for label in labels]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", SaywhyWarning)  # an empty map is evaluated like any other
+    with ignored_warnings(SaywhyWarning):  # an empty map is evaluated like any other
         explanation = explain(model, image, targets, list(config.methods), config.layer, seed=config.seed)
     layers = {method: explanation.first_layer(method) for method in config.methods}
     everywhere = ObjectAnnotation("", (0.0, 0.0, float(image.width), float(image.height)))

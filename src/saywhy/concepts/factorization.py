@@ -1,6 +1,5 @@
 """Deep feature factorization: a few concepts in a layer's activations of a set of images."""
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pkgutil import resolve_name
@@ -24,6 +23,7 @@ from saywhy.models import Model
 from saywhy.models.inputs import Batch
 from saywhy.output import ModelOutput
 from saywhy.progress import counted
+from saywhy.quiet import ignored_warnings
 from saywhy.shapes import LINEAR, at_least_float32
 from saywhy.targets import as_target
 from saywhy.validation import NonNegativeInt, PositiveInt, validated, whole_number
@@ -232,8 +232,7 @@ def _nmf(rows: np.ndarray, count: int, rounds: int) -> tuple[np.ndarray, np.ndar
             f"concepts need scikit-learn ({error}). Install it: pip install 'saywhy[concepts]'"
         ) from error
     model = NMF(count, init="nndsvda", solver="cd", tol=TOLERANCE, max_iter=rounds, random_state=0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # `rounds` is a limit, and the error is reported
+    with ignored_warnings(ConvergenceWarning):  # `rounds` is a limit, and the error is reported
         H = model.fit_transform(rows)
     return H, model.components_
 

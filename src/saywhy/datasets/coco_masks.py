@@ -6,7 +6,6 @@ column-major order. It counts pixels outside, inside, outside, …; the counts a
 stored as run-length encodings.
 """
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ import numpy as np
 from saywhy.datasets.json_records import held
 from saywhy.datasets.localized import Mask, Size
 from saywhy.errors import InputError, MissingExtra
+from saywhy.quiet import ignored_warnings
 
 FARTHEST = 100_000
 """The largest coordinate of a polygon, in pixels: pycocotools steps along the edges pixel by pixel."""
@@ -92,9 +92,8 @@ def _fits(counts: str, size: list[int]) -> bool:
 
 
 def _decode(encoded: dict[str, Any]) -> Mask:
-    with warnings.catch_warnings():
-        # pycocotools 2.0.11 lacks the argument `copy` that numpy 2 passes.
-        warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
+    # pycocotools 2.0.11 lacks the argument `copy` that numpy 2 passes.
+    with ignored_warnings(DeprecationWarning, "__array__ implementation"):
         return np.ascontiguousarray(_pycocotools().decode(encoded), dtype=bool)
 
 

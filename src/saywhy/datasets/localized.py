@@ -24,6 +24,7 @@ from PIL import ExifTags, Image
 
 from saywhy.errors import InputError, SaywhyWarning, nearest
 from saywhy.images import Box, read_image
+from saywhy.quiet import ignored_warnings
 
 Mask = Bool[np.ndarray, "height width"]
 """True where the object is visible."""
@@ -224,10 +225,9 @@ def lines_of(path: Path, what: str) -> list[str]:
 def _header(path: Path, orientation: bool) -> tuple[Size, int]:
     """Return the stored size of an image and, if requested, its Exif orientation (1 to 8; else 1)."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's warnings are handled when the image is read
-            with Image.open(path) as opened:
-                return opened.size, _orientation(opened) if orientation else 1
+        # Pillow's warnings are handled when the image is read.
+        with ignored_warnings(), Image.open(path) as opened:
+            return opened.size, _orientation(opened) if orientation else 1
     except Exception:  # Pillow raises many types of errors for a damaged header
         read_image(path)  # raises an ImageError that says what is wrong
         raise

@@ -18,9 +18,10 @@ from torch.overrides import TorchFunctionMode
 from saywhy.engine import tree
 from saywhy.engine.checkpoints import require_single_run, translate_errors
 from saywhy.engine.graph import nodes
-from saywhy.engine.preserve import preserve_state
+from saywhy.engine.preserve import exclusive_run
 from saywhy.engine.trace import with_parameters
 from saywhy.errors import GradientError
+from saywhy.interrupts import deferred_interrupts
 from saywhy.shapes import at_least_float32
 
 _SOFTMAX = {functional.softmax, torch.softmax, Tensor.softmax, torch.special.softmax}
@@ -68,7 +69,7 @@ class AttentionCapture:
             GradientError: the score does not depend on any of them.
         """
         found = self._probabilities[-last if last else None :]
-        with torch.inference_mode(False), torch.enable_grad(), translate_errors():
+        with deferred_interrupts(), torch.inference_mode(False), torch.enable_grad(), translate_errors():
             # In evaluation mode samples are independent, so the gradient of the sum holds the gradient of each sample.
             score = self._scores[:, target].sum()
             raw = torch.autograd.grad(score, found, retain_graph=True, allow_unused=True) if score.requires_grad else ()
@@ -107,7 +108,7 @@ def attend(
     """
     inputs = tree.escape_inference(inputs)
     mode = _AttentionRecorder()
-    with torch.inference_mode(False), preserve_state(model, seed=seed), torch.no_grad():
+    with exclusive_run(model, seed=seed), torch.inference_mode(False), torch.no_grad():
         with require_single_run(mode):
             output = tree.call(with_parameters(model, replaced), inputs)
         with torch.enable_grad():

@@ -9,7 +9,6 @@ call does not matter, and a map costs little more than the prediction.
 import contextlib
 import itertools
 import threading
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,9 +19,11 @@ from torch.autograd.graph import Node
 
 from saywhy.engine import checkpoints, graph, traverse, tree
 from saywhy.engine.layout import Layout
-from saywhy.engine.preserve import preserve_state
+from saywhy.engine.preserve import exclusive_run, preserve_state
 from saywhy.engine.sparse_backward import SkipZeros
 from saywhy.errors import GradientError, LayerError, first_line
+from saywhy.interrupts import deferred_interrupts
+from saywhy.quiet import ignored_warnings
 
 CHUNK_BYTES = 16 * 2**20
 """Gradients of one layer computed together record about this much memory, so that they stay in the cache."""
@@ -134,7 +135,7 @@ class Capture:
             GradientError: the score does not depend on any of the layers, or an operation has no second derivative.
         """
         watched = [tap.tensor() for tap in self._taps]
-        with torch.inference_mode(False), torch.enable_grad(), self._evaluation_mode(), checkpoints.translate_errors():
+        with self._evaluation_mode(), torch.inference_mode(False), torch.enable_grad(), checkpoints.translate_errors():
             total = self._scores[:, target].sum()
             first = torch.autograd.grad(total, watched, retain_graph=True, create_graph=True, allow_unused=True)
             if all(g is None for g in first):
@@ -153,7 +154,7 @@ class Capture:
     def _backward(self, columns: range) -> list[Tensor]:
         """By layer, raw gradients [target, *shape of the layer's output]."""
         watched = [tap.tensor() for tap in self._taps]
-        with torch.inference_mode(False), torch.enable_grad(), self._evaluation_mode(), checkpoints.translate_errors():
+        with self._evaluation_mode(), torch.inference_mode(False), torch.enable_grad(), checkpoints.translate_errors():
             scores = self._scores[:, columns.start : columns.stop]
             found = (
                 self._backward_loop(scores, watched)
@@ -169,7 +170,7 @@ class Capture:
         ]
 
     def _evaluation_mode(self) -> contextlib.AbstractContextManager[None]:
-        return preserve_state(self._training_model) if self._training_model is not None else contextlib.nullcontext()
+        return preserve_state(self._training_model) if self._training_model is not None else deferred_interrupts()
 
     def _backward_loop(self, scores: Tensor, watched: list[Tensor]) -> list[Tensor | None]:
         columns = [self._backward_single(scores[:, t : t + 1], watched) for t in range(scores.shape[1])]
@@ -194,8 +195,7 @@ class Capture:
         seeds = seeds.unsqueeze(1).expand(count, *scores.shape)
         small = not self._create_graph and sum(1 for _ in itertools.islice(graph.nodes([scores]), _LONG)) == _LONG
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # "no batching rule, falls back to a loop" concerns speed alone
+            with ignored_warnings():  # "no batching rule, falls back to a loop" concerns speed alone
                 return (
                     _backward_vmap(scores, watched, seeds)
                     if small
@@ -282,7 +282,7 @@ def capture(
     """
     taps = [_Tap(watched) for watched in layers]
     inputs = inputs if create_graph else tree.escape_inference(inputs)
-    with torch.inference_mode(False), preserve_state(model, evaluate=not create_graph, seed=seed):
+    with exclusive_run(model, evaluate=not create_graph, seed=seed), torch.inference_mode(False):
         output, scores = _forward(model, inputs, taps, score, context, graph_from_start=create_graph)
         if not scores.requires_grad and not create_graph:
             # The model's own no_grad block ends after the layer and restores the grad mode from before the hook.

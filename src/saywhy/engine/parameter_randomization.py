@@ -9,7 +9,7 @@ The order of the layers is found by running the network, because it may name its
 """
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -17,7 +17,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from saywhy.engine import tree
-from saywhy.engine.preserve import preserve_state
+from saywhy.engine.exclusive import exclusive
+from saywhy.engine.hooks import forward_hooks
+from saywhy.engine.preserve import exclusive_run
 from saywhy.errors import ModelError, first_line
 from saywhy.validation import real_number
 
@@ -99,7 +101,7 @@ def _shuffle(network: nn.Module, names: Sequence[str], generator: torch.Generato
 
 def _copy(network: nn.Module) -> nn.Module:
     try:
-        with torch.inference_mode(False), torch.no_grad():
+        with exclusive(network), torch.inference_mode(False), torch.no_grad():
             other = copy.deepcopy(network).eval()
     except Exception as error:
         raise ModelError(
@@ -111,8 +113,6 @@ def _copy(network: nn.Module) -> nn.Module:
     return other
 
 
-@torch.inference_mode(False)
-@torch.no_grad()
 def _layers_from_output(network: nn.Module, inputs: Any, seed: int) -> list[_Layer]:
     """All layers in reverse order of their first call.
 
@@ -121,22 +121,20 @@ def _layers_from_output(network: nn.Module, inputs: Any, seed: int) -> list[_Lay
     """
     first_call: dict[str, int] = {}
 
-    def hook(name: str) -> Callable[..., None]:
-        def record(*_: Any) -> None:
-            first_call.setdefault(name, len(first_call))
-
-        return record
+    def record(module: nn.Module, _args: Any) -> None:
+        first_call.setdefault(names[module], len(first_call))
 
     parts = dict(network.named_modules())
-    hookable = [(name, part) for name, part in parts.items() if not isinstance(part, torch.jit.ScriptModule)]
-    handles = [part.register_forward_pre_hook(hook(name)) for name, part in hookable]
-    try:
-        # preserve_state, so that random operations of the network do not advance the caller's random state.
-        with preserve_state(network, evaluate=False, seed=seed):
-            _run(network, tree.select(inputs, torch.tensor([0], device=tree.image_tensor(inputs).device)))
-    finally:
-        for handle in handles:
-            handle.remove()
+    names = {part: name for name, part in parts.items()}
+    hookable = [part for part in parts.values() if not isinstance(part, torch.jit.ScriptModule)]
+    # exclusive_run, so that random operations of the network do not advance the caller's random state.
+    with (
+        exclusive_run(network, evaluate=False, seed=seed),
+        torch.inference_mode(False),
+        torch.no_grad(),
+        forward_hooks(hookable, record, before=True),
+    ):
+        _run(network, tree.select(inputs, torch.tensor([0], device=tree.image_tensor(inputs).device)))
 
     def position(name: str) -> int:
         while name and name not in first_call:
@@ -150,8 +148,6 @@ def _layers_from_output(network: nn.Module, inputs: Any, seed: int) -> list[_Lay
     ]
 
 
-@torch.inference_mode(False)
-@torch.no_grad()
 def _recompute_batch_statistics(
     network: nn.Module, names: Sequence[str], inputs: Any, generator: torch.Generator, seed: int
 ) -> None:
@@ -171,7 +167,7 @@ def _recompute_batch_statistics(
             return torch.cat([image, image + NOISE * image.std() * noise])
         return torch.cat([tensor, tensor]) if tensor.ndim and len(tensor) == len(image) else tensor
 
-    with preserve_state(network, evaluate=False, seed=seed):
+    with exclusive_run(network, evaluate=False, seed=seed), torch.inference_mode(False), torch.no_grad():
         _run(network, tree.map_tensors(inputs, with_noisy_copy))
     network.eval()
 

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from saywhy.engine import traverse, tree
-from saywhy.engine.preserve import content_version, preserve_state
+from saywhy.engine.hooks import forward_hooks
+from saywhy.engine.preserve import content_version, exclusive_run
 
 Precision = Literal["exact", "fast"]
 
@@ -61,7 +62,7 @@ def fastest(model: nn.Module, inputs: Any, watched: Sequence[str] = ()) -> Model
     if model in _fastest_variants and _fastest_variants[model][0] == version:
         return _fastest_variants[model][1] or own_form
     inputs = tree.escape_inference(inputs)
-    with torch.inference_mode(False), torch.no_grad(), preserve_state(model):
+    with exclusive_run(model), torch.inference_mode(False), torch.no_grad():
         own = _seconds(model, inputs)
         best = own_form
         for name, module, prepare in _variants(model, inputs, watched):
@@ -141,16 +142,9 @@ def _fold_batch_norm(model: nn.Module, inputs: Any, watched: Sequence[str]) -> n
             if conv is not None and id(args[0]) not in wanted:
                 pairs[names[conv]] = names[module]
 
-    handles = [
-        module.register_forward_hook(hook)
-        for module, name in names.items()
-        if isinstance(module, nn.Conv2d | nn.BatchNorm2d) or name in watched
-    ]
-    try:
+    parts = [m for m, name in names.items() if isinstance(m, nn.Conv2d | nn.BatchNorm2d) or name in watched]
+    with forward_hooks(parts, hook):
         expected = tree.feature_tensor(tree.call(model, inputs))
-    finally:
-        for handle in handles:
-            handle.remove()
     if not pairs:
         return None
     folded = copy.deepcopy(model)

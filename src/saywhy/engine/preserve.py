@@ -2,13 +2,17 @@
 
 Saved are ``training`` of every module, buffers (value and identity), and the random state of torch on the CPU and on
 the model's devices. Gradients and ``requires_grad`` need no saving, because nothing changes them: gradients come from
-``torch.autograd.grad`` with respect to activations, and hooks are removed where they are registered.
+``torch.autograd.grad`` with respect to activations, and hooks are removed where they are registered. Interrupts are
+deferred while the state is saved and restored, and compiled parts of a network run as they were before compilation,
+because compiled code calls no hooks and would be compiled again for every mode.
 """
 
 import contextlib
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
@@ -16,6 +20,8 @@ from torch import Tensor, nn
 from torch.utils.weak import WeakIdKeyDictionary
 
 from saywhy.engine import traverse
+from saywhy.engine.exclusive import exclusive
+from saywhy.interrupts import deferred_interrupts
 
 
 @dataclass
@@ -60,25 +66,95 @@ def preserve_state(model: nn.Module, *, evaluate: bool = True, seed: int | None 
         evaluate: put every module into evaluation mode. False leaves the modes as they are, for training with maps.
         seed: seeds torch inside the block. The random state outside is restored.
     """
-    devices = _accelerators(model)
-    with contextlib.ExitStack() as stack:
-        for kind in {device.type for device in devices}:
-            indices = [d.index or 0 for d in devices if d.type == kind]
-            stack.enter_context(torch.random.fork_rng(indices, device_type=kind))
-        stack.enter_context(torch.random.fork_rng(devices=[]))
+    with deferred_interrupts(), _random_state(_accelerators(model)), _uncompiled():
         if seed is not None:
             # Not torch.manual_seed, which builds a stack trace for every absent kind of device.
             torch.default_generator.manual_seed(seed)
-            if any(device.type == "cuda" for device in devices):
+            if torch.cuda.is_initialized():
                 torch.cuda.manual_seed_all(seed)
         if not evaluate:
             yield
             return
-        _save(model)
         try:
+            _save(model)
             yield
         finally:
             _restore(model)
+
+
+@contextlib.contextmanager
+def exclusive_run(model: nn.Module, *, evaluate: bool = True, seed: int | None = None) -> Iterator[None]:
+    """:func:`preserve_state` while no other thread runs ``model`` for an explanation; see :func:`exclusive`."""
+    with exclusive(model), preserve_state(model, evaluate=evaluate, seed=seed):
+        yield
+
+
+@dataclass(eq=False)
+class _RandomBlock:
+    """The random states of torch before a block, by device; None is the CPU."""
+
+    states: dict[torch.device | None, Tensor] = field(default_factory=dict)
+
+
+_random_blocks: list[_RandomBlock] = []
+"""The blocks that run now, in all threads, in the order in which they began."""
+
+
+@contextlib.contextmanager
+def _random_state(devices: set[torch.device]) -> Iterator[None]:
+    """Restore the random states after the block.
+
+    torch's random state is one for all threads. A block that ends while a later one runs hands its states on to that
+    one, which restores them.
+    """
+    block = _RandomBlock()
+    try:
+        with _lock:
+            block.states = {None: torch.default_generator.get_state()}
+            for device in devices:
+                block.states[device] = torch.get_device_module(device.type).get_rng_state(device)
+            _random_blocks.append(block)
+        yield
+    finally:
+        with _lock:
+            _end_random_block(block)
+
+
+def _end_random_block(block: _RandomBlock) -> None:
+    if block not in _random_blocks:
+        return
+    index = _random_blocks.index(block)
+    later = _random_blocks[index + 1 :]
+    del _random_blocks[index]
+    if later:
+        later[0].states |= block.states
+        return
+    for device, value in block.states.items():
+        if device is None:
+            torch.default_generator.set_state(value)
+        else:
+            torch.get_device_module(device.type).set_rng_state(value, device)
+
+
+_stances: list[Any] = []
+"""The compiler's stance that the first block sets and the last one takes back, once for every block."""
+
+
+@contextlib.contextmanager
+def _uncompiled() -> Iterator[None]:
+    """Run compiled parts of networks uncompiled within the block; the stance is one for all threads."""
+    if "torch._dynamo.eval_frame" not in sys.modules:  # nothing is compiled, and importing it takes seconds
+        yield
+        return
+    with _lock:
+        _stances.append(_stances[-1] if _stances else torch.compiler.set_stance("force_eager"))
+    try:
+        yield
+    finally:
+        with _lock:
+            stance = _stances.pop()
+            if not _stances:
+                stance.__exit__(None, None, None)
 
 
 def _accelerators(model: nn.Module) -> set[torch.device]:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from saywhy.engine import tree
+from saywhy.engine.hooks import forward_hooks
 from saywhy.engine.layout import Layout
 
 PLACES = (
@@ -196,23 +197,18 @@ def _record_maps(
                 for layout, chunks in zip(layer.readings, into, strict=True):
                     chunks.append(layout.to_maps(tensor.detach()).float().cpu())
 
-    handles = [module.register_forward_hook(hook) for module in dict.fromkeys(q.module for q in layers)]
     original = tree.image_tensor(inputs)
-    try:
-        with torch.no_grad():
-            for some in images.split(batch):
-                calls.clear()
-                size = len(some)
+    with torch.no_grad(), forward_hooks(dict.fromkeys(q.module for q in layers), hook):
+        for some in images.split(batch):
+            calls.clear()
+            size = len(some)
 
-                def batched(t: Tensor, some: Tensor = some, size: int = size) -> Tensor:
-                    if t is original:
-                        return some
-                    return t.expand(size, *t.shape[1:]) if t.ndim and t.shape[0] == 1 else t
+            def batched(t: Tensor, some: Tensor = some, size: int = size) -> Tensor:
+                if t is original:
+                    return some
+                return t.expand(size, *t.shape[1:]) if t.ndim and t.shape[0] == 1 else t
 
-                tree.call(model, tree.map_tensors(inputs, batched))
-    finally:
-        for handle in handles:
-            handle.remove()
+            tree.call(model, tree.map_tensors(inputs, batched))
     return found
 
 

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from saywhy.engine import tree
 from saywhy.engine.capture import Watched
+from saywhy.engine.hooks import forward_hooks
 from saywhy.engine.memory import out_of_memory
 from saywhy.engine.prefix_cache import PrefixCache, PrefixDiverged, can_cache_prefix
-from saywhy.engine.preserve import preserve_state
+from saywhy.engine.preserve import exclusive_run
 from saywhy.errors import LayerError
 from saywhy.shapes import FeatureMaps, Scores
 
@@ -112,14 +113,15 @@ class Replay:
                 prefix.reached()
             return tree.replace_tensor(output, tensor, replace(tensor))
 
-        with torch.inference_mode(False), torch.no_grad(), preserve_state(self._model):
-            handle = self._module.register_forward_hook(hook)
-            try:
-                with prefix or nullcontext():
-                    result = tree.call(self._model, inputs)
-                scores = self._score(result)
-            finally:
-                handle.remove()
+        with (
+            exclusive_run(self._model),
+            torch.inference_mode(False),
+            torch.no_grad(),
+            forward_hooks([self._module], hook),
+        ):
+            with prefix or nullcontext():
+                result = tree.call(self._model, inputs)
+            scores = self._score(result)
         if not calls:
             raise LayerError(f"layer '{layer.name}' did not run on this input, so there is nothing to replay.")
         return scores

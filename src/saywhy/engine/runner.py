@@ -16,7 +16,7 @@ from saywhy.engine import tree
 from saywhy.engine.capture import Capture, Watched, capture
 from saywhy.engine.layout import Layout
 from saywhy.engine.memory import MemoryBudget
-from saywhy.engine.preserve import preserve_state
+from saywhy.engine.preserve import exclusive_run
 from saywhy.engine.replay import Replay
 from saywhy.shapes import FeatureMaps, Scores, at_least_float32
 
@@ -195,18 +195,18 @@ class ModelRunner:
 
     def differentiable_class_scores(self, images: FeatureMaps, samples: Tensor) -> Tensor:
         """Probabilities of all classes [n, class], with a graph to the images."""
-        with torch.inference_mode(False), torch.enable_grad(), preserve_state(self.model, seed=self.seed):
+        with exclusive_run(self.model, seed=self.seed), torch.inference_mode(False), torch.enable_grad():
             return self.probabilities(tree.call(self.model, self.forward_inputs(images, samples)), samples)
 
     def model_attention(self) -> Tensor:
         """The network's own attention maps, [batch, target, *space]."""
         inputs = tree.escape_inference(self.inputs)
-        with torch.inference_mode(False), torch.no_grad(), preserve_state(self.model, seed=self.seed):
+        with exclusive_run(self.model, seed=self.seed), torch.inference_mode(False), torch.no_grad():
             return self.attention(tree.call(self.model, inputs), torch.arange(self.size))
 
     def _score_images(self, images: FeatureMaps, samples: Tensor) -> Scores:
         inputs = tree.escape_inference(self.forward_inputs(images, samples))
-        with torch.inference_mode(False), torch.no_grad(), preserve_state(self.model, seed=self.seed):
+        with exclusive_run(self.model, seed=self.seed), torch.inference_mode(False), torch.no_grad():
             return self.score(tree.call(self.model, inputs), samples)
 
     def replay(self, sample: int) -> Replay:

@@ -12,8 +12,9 @@ from torch.func import functional_call
 
 from saywhy.engine import tree
 from saywhy.engine.capture import Watched
+from saywhy.engine.hooks import forward_hooks
 from saywhy.engine.layout import readings
-from saywhy.engine.preserve import preserve_state
+from saywhy.engine.preserve import exclusive_run
 from saywhy.engine.proof import Proof, Reading, prove
 
 Role = Literal["features", "pooled", "scores", "projection"]
@@ -159,14 +160,10 @@ def run(
         return t.detach().requires_grad_().clone() if t.is_floating_point() else t
 
     parts = [only] if only is not None else [m for m, name in names.items() if name and not isinstance(m, _SKIPPED)]
-    with torch.inference_mode(False), preserve_state(model), torch.enable_grad():
+    with exclusive_run(model), torch.inference_mode(False), torch.enable_grad():
         sample = tree.map_tensors(search.sample(), with_graph)
-        handles = [part.register_forward_hook(hook) for part in parts]
-        try:
+        with forward_hooks(parts, hook):
             scores = search.probe.scores(tree.call(with_parameters(model, replaced), sample))
-        finally:
-            for handle in handles:
-                handle.remove()
     return records, scores
 
 
@@ -210,7 +207,7 @@ def proved(search: LayerSearch, candidates: Sequence[Candidate]) -> list[Candida
     # Unambiguous maps tell which grids the token layers of this network may have.
     certain = [c.shape[2:] for c in candidates if len(c.shape) == len(space) + 2]
     layers = [Reading(c.module, c.call, tuple(readings(c.shape, space, certain))) for c in candidates]
-    with torch.inference_mode(False), preserve_state(search.model):
+    with exclusive_run(search.model), torch.inference_mode(False):
         proofs = prove(search.model, search.sample(), layers)
     return [replace(c, proof=p[0] if p else None) for c, p in zip(candidates, proofs, strict=True)]
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from saywhy.errors import SaywhyError
+from saywhy.interrupts import interruptible
 
 
 def tensors(value: Any) -> Iterator[Tensor]:
@@ -109,10 +110,10 @@ def call(module: Callable[..., Any], inputs: Any) -> Any:
     """
     try:
         if isinstance(inputs, tuple):
-            return module(*inputs)
+            return interruptible(lambda: module(*inputs))
         if isinstance(inputs, Mapping):
-            return module(**inputs)
-        return module(inputs)
+            return interruptible(lambda: module(**inputs))
+        return interruptible(lambda: module(inputs))
     except (SaywhyError, CallFailed, torch.OutOfMemoryError):
         raise
     except Exception as error:

@@ -13,7 +13,7 @@ from saywhy.engine import tree
 from saywhy.engine.capture import Capture, Watched
 from saywhy.engine.capture import capture as run_capture
 from saywhy.engine.precision import ModelVariant, fastest
-from saywhy.engine.preserve import preserve_state
+from saywhy.engine.preserve import exclusive_run
 from saywhy.engine.runner import ModelRunner, input_layer
 from saywhy.engine.trace import Candidate
 from saywhy.explainer.config import ExplainConfig
@@ -195,7 +195,7 @@ class Runner:
     def _forward(self, form: _Form, samples: int) -> tuple[Any, TargetScores]:
         """The output and the scores only, for methods that watch no layer."""
         inputs = tree.escape_inference(form.inputs)
-        with torch.inference_mode(False), torch.no_grad(), preserve_state(form.module, seed=self.config.seed):
+        with exclusive_run(form.module, seed=self.config.seed), torch.inference_mode(False), torch.no_grad():
             raw = tree.call(form.module, inputs)
             return raw, self.config.target.evaluate(self.model_output(samples, raw, self.config.shown_score))
 

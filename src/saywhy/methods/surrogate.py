@@ -1,11 +1,10 @@
 r"""Linear surrogate models, fitted to images with hidden parts: LIME and KernelSHAP.
 
-captum, which must be installed, draws the hidden parts and gives each image its weight. The fit is made here, in
-float64 and for all targets at once.
+captum, which must be installed, makes the images and gives each its weight. The hidden parts are drawn here, with a
+generator of their own, as captum draws them; the fit is made here too, in float64 and for all targets at once.
 """
 
-import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import Annotated, Any
 
@@ -19,6 +18,7 @@ from saywhy.methods.baselines import Baseline
 from saywhy.methods.perturbation import Sizes, cells_of, filled_image
 from saywhy.methods.registry import method
 from saywhy.progress import counted
+from saywhy.quiet import ignored_warnings
 from saywhy.shapes import at_least_float32
 from saywhy.validation import NonNegativeFloat, PositiveFloat
 
@@ -84,8 +84,15 @@ def lime(
         share = shown.double().mean(1)  # its square root is the cosine of a binary vector and the vector of ones
         return torch.exp(-((1 - share.sqrt()) ** 2) / (2 * width**2))
 
-    def explainer(run: Callable[[Tensor], Tensor], fit: _LeastSquares) -> Any:
-        return _captum().Lime(run, interpretable_model=fit, similarity_func=near)
+    def explainer(run: Callable[[Tensor], Tensor], fit: _LeastSquares, generator: torch.Generator) -> Any:
+        def draw(image: Tensor, **given: Any) -> Tensor:
+            return (
+                torch.bernoulli(torch.full((1, given["num_interp_features"]), 0.5), generator=generator)
+                .to(image.device)
+                .long()
+            )
+
+        return _captum().Lime(run, interpretable_model=fit, similarity_func=near, perturb_func=draw)
 
     return _coefficient_maps(runner, "lime", explainer, num_samples, cells, segments, fill, penalty)
 
@@ -137,9 +144,18 @@ def kernelshap(
     tensor([[[9., 1.]]])
     """
 
-    def explainer(run: Callable[[Tensor], Tensor], fit: _LeastSquares) -> Any:
+    def explainer(run: Callable[[Tensor], Tensor], fit: _LeastSquares, generator: torch.Generator) -> Any:
+        def draw(image: Tensor, **given: Any) -> Iterator[Tensor]:
+            count, sizes = given["num_interp_features"], given["num_select_distribution"].probs
+            yield torch.ones(1, count, dtype=torch.long, device=image.device)
+            yield torch.zeros(1, count, dtype=torch.long, device=image.device)
+            while True:
+                hidden = count - int(torch.multinomial(sizes, 1, generator=generator))
+                values = torch.randn(1, count, generator=generator)
+                yield (values > values.kthvalue(hidden).values).to(image.device).long()
+
         kernel = _captum().KernelShap(run)
-        kernel.interpretable_model = fit
+        kernel.interpretable_model, kernel.perturb_func = fit, draw
         return kernel
 
     return _coefficient_maps(runner, "kernelshap", explainer, num_samples, cells, segments, fill, 0.0)
@@ -152,8 +168,7 @@ def _captum() -> Any:
         MissingExtra: captum is not installed.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with ignored_warnings():
             return import_module("captum.attr")
     except ImportError as error:
         raise MissingExtra(
@@ -197,7 +212,7 @@ class _LeastSquares:
 def _coefficient_maps(
     runner: ModelRunner,
     what: str,
-    explainer: Callable[[Callable[[Tensor], Tensor], _LeastSquares], Any],
+    explainer: Callable[[Callable[[Tensor], Tensor], _LeastSquares, torch.Generator], Any],
     num_samples: int,
     cells: Sizes,
     segments: Tensor | None,
@@ -220,9 +235,8 @@ def _coefficient_maps(
                 advance(len(images))
                 return scores[:, 0]
 
-            with torch.random.fork_rng(devices=[]), torch.no_grad():
-                torch.default_generator.manual_seed(runner.seed)
-                explainer(run, fit).attribute(
+            with torch.no_grad():
+                explainer(run, fit, runner.generator()).attribute(
                     image,
                     baselines=filled_image(runner, sample, fill),
                     feature_mask=parts[sample].to(image.device)[None, None],

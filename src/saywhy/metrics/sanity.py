@@ -5,7 +5,6 @@ class is explained. These metrics evaluate a method on an image: they rerun the 
 """
 
 import math
-import warnings
 from collections.abc import Sequence
 from math import inf
 from typing import TYPE_CHECKING, Literal
@@ -20,6 +19,7 @@ from saywhy.metrics.correlation import pearson_correlation, rank_correlation
 from saywhy.metrics.registry import dataset_metric, metric
 from saywhy.models.model import Model, unwrapped
 from saywhy.progress import counted
+from saywhy.quiet import ignored_warnings
 from saywhy.shapes import MapStack, Scores, rows_of
 from saywhy.validation import validate, whole_number
 
@@ -163,8 +163,8 @@ def randomized_maps(
     stages = whole_number("stages", stages, 1)
     rerunner, found = explanation.explainer.of(method), []
     shares = [stage / stages for stage in range(1, stages + 1)]
-    with warnings.catch_warnings(), counted("randomizing parameters", stages * rerunner.size) as advance:
-        warnings.simplefilter("ignore", SaywhyWarning)  # a randomized network may well have an empty map
+    # A randomized network may well have an empty map.
+    with ignored_warnings(SaywhyWarning), counted("randomizing parameters", stages * rerunner.size) as advance:
         for index in range(rerunner.size):  # one by one: statistics that are measured again are those of one image
             one, of_one = rerunner.sample(index), []
             for network in cascading_randomization(one.module, one.inputs, shares, seed):

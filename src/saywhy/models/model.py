@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from saywhy.engine import traverse
+from saywhy.engine.exclusive import exclusive
 from saywhy.engine.preserve import content_version
 from saywhy.errors import InputError
 from saywhy.models.preprocess import MeasuredPreprocess, Preprocess
@@ -96,8 +97,9 @@ class Model:
 
         Writes to buffers while saywhy runs the network do not count, because they are undone.
         """
-        tensors = list(traverse.tensors(self.module))
-        return hash((*map(id, tensors), *map(content_version, tensors)))
+        with exclusive(self.module):
+            tensors = list(traverse.tensors(self.module))
+            return hash((*map(id, tensors), *map(content_version, tensors)))
 
     def digest(self) -> str:
         """SHA-256 over all weights and buffers, by name: 0.1 s for a ResNet-50.

@@ -1,7 +1,6 @@
 """Classifiers of torchvision, with their labels and preprocessing."""
 
 import urllib.error
-import warnings
 from typing import Any
 
 from saywhy.errors import ModelError, WeightsError, nearest
@@ -9,6 +8,7 @@ from saywhy.models.model import Model
 from saywhy.models.preprocess import Preprocess
 from saywhy.models.registry import source
 from saywhy.models.weights import fit_weights, read_weights
+from saywhy.quiet import ignored_warnings
 
 
 @source("torchvision", reading="classifiers of torchvision, by their names there")
@@ -27,8 +27,7 @@ def load(name: str, weights: Any = None) -> Model:
         raise ModelError(f"torchvision has no classifier '{name}'. Nearest: {likely}.")
     release: Any = models.get_model_weights(name)
     preset = release.DEFAULT if len(release) else None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # GoogLeNet and Inception announce another initialisation
+    with ignored_warnings(FutureWarning):  # GoogLeNet and Inception announce another initialisation
         module = _download(name, preset) if weights is None else _from_file(name, weights)
     labels = tuple(preset.meta["categories"]) if preset is not None else None
     return Model(module.eval(), f"torchvision:{name}", _preprocess(preset), labels)

@@ -2,7 +2,6 @@
 
 import os
 import pickle
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from torch.nn.parameter import is_lazy
 
 from saywhy.engine import traverse
 from saywhy.errors import GradientError, ModelError, WeightsError, nearest
+from saywhy.quiet import ignored_warnings
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "state_dict_ema", "model_ema", "net", "weights")
 _PREFIXES = ("module.", "_orig_mod.", "model.")  # DataParallel, torch.compile, Lightning
@@ -36,8 +36,7 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     if file.suffix == ".safetensors" or _is_safetensors(file):
         return _read_safetensors(file)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch warns of pickle protocols, which do not matter here
+        with ignored_warnings():  # torch warns of pickle protocols, which do not matter here
             found = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise WeightsError(

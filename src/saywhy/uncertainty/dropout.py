@@ -6,7 +6,7 @@ The layers before the first dropout give the same output for all draws and are c
 """
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,9 +15,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from saywhy.engine import tree
+from saywhy.engine.hooks import forward_hooks
 from saywhy.engine.memory import out_of_memory
 from saywhy.engine.prefix_cache import PrefixCache, PrefixDiverged, can_cache_prefix
 from saywhy.errors import InputError, ModelError
+from saywhy.interrupts import deferred_interrupts, interruptible
 from saywhy.models import Model
 from saywhy.output import parse_output
 from saywhy.uncertainty.mc_samples import MCSamples, as_mc_samples, as_model, output_of, single_output, wrapped_layer
@@ -139,8 +141,8 @@ class MCDropout(nn.Module):
         count, samples = part.stop - part.start, tree.batch_size((inputs.args, inputs.kwargs))
         sampling = _DropoutSampling(self, part, samples, prefix)
         try:
-            with sampling.active(), prefix or nullcontext():
-                result = self.network(*inputs.args, **inputs.kwargs)
+            with deferred_interrupts(), sampling.active(), prefix or nullcontext():
+                result = interruptible(lambda: self.network(*inputs.args, **inputs.kwargs))
         except PrefixDiverged:
             raise
         except Exception as error:
@@ -226,12 +228,8 @@ class _DropoutSampling:
     @contextmanager
     def active(self) -> Iterator[None]:
         """Activate every dropout within the block."""
-        with ExitStack() as stack:
-            for number, dropout in enumerate(_dropouts(self.owner.network)):
-                handle = dropout.register_forward_hook(
-                    lambda module, given, _, number=number: self._apply_dropout(module, number, given[0])
-                )
-                stack.callback(handle.remove)
+        numbers = {dropout: number for number, dropout in enumerate(_dropouts(self.owner.network))}
+        with forward_hooks(numbers, lambda module, given, _: self._apply_dropout(module, numbers[module], given[0])):
             yield
 
     def _apply_dropout(self, dropout: Any, number: int, x: Tensor) -> Tensor:

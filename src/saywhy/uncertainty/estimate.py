@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from saywhy.engine import tree
-from saywhy.engine.preserve import preserve_state
+from saywhy.engine.preserve import exclusive_run
 from saywhy.errors import InputError
 from saywhy.models import Model
 from saywhy.models.inputs import as_batch, check_words, translated
@@ -122,7 +122,7 @@ def estimate(model: Any, inputs: Any, *, temperature: float = 1.0, seed: int = 0
     known = as_model(model)
     check_words(known, inputs)
     batch = as_batch(known, inputs)
-    with translated(known, batch), torch.no_grad(), preserve_state(known.module, seed=seed):
+    with exclusive_run(known.module, seed=seed), translated(known, batch), torch.no_grad():
         result = tree.call(known.module, tree.escape_inference(batch.inputs))
     return of_output(result, batch.size, known, temperature)
 

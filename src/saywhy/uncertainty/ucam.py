@@ -4,8 +4,8 @@ It trains VQA networks (:class:`VQANetwork`; those of :mod:`saywhy.tasks.vqa.net
 classifiers at any feature map.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from saywhy.engine.hooks import forward_hooks
 from saywhy.errors import InputError
 from saywhy.shapes import FeatureMaps
 from saywhy.uncertainty.certainty import Gate
@@ -206,8 +207,5 @@ def _recording(modules: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
     def keep(_module: nn.Module, _given: Any, output: Tensor) -> None:
         tensors.append(output)
 
-    hook: Callable[..., None] = keep
-    with ExitStack() as stack:
-        for module in modules:
-            stack.callback(module.register_forward_hook(hook).remove)
+    with forward_hooks(modules, keep):
         yield tensors

@@ -9,8 +9,9 @@ import torch
 from saywhy.decoding import Decoded, beam_search, diverse_beam_search
 from saywhy.decoding.penalties import Penalty, hamming
 from saywhy.decoding.transformers_generation import Generation
-from saywhy.engine.preserve import preserve_state
+from saywhy.engine.preserve import exclusive_run
 from saywhy.errors import InputError
+from saywhy.interrupts import interruptible
 from saywhy.models import Model
 from saywhy.models.inputs import Batch, as_batch
 from saywhy.tasks.protocols import GeneratesText
@@ -74,8 +75,9 @@ def generate_captions(model: Model, images: Any, count: PositiveInt = 1, num_bea
     """
     network, words = captioner(model)
     batch: Batch = as_batch(model, images)
-    with torch.inference_mode(False), torch.no_grad(), preserve_state(model.module):
-        found = decode_captions(network.generation(batch.inputs), max(num_beams, count))
+    with exclusive_run(model.module), torch.inference_mode(False), torch.no_grad():
+        ready = interruptible(lambda: network.generation(batch.inputs))
+        found = interruptible(lambda: decode_captions(ready, max(num_beams, count)))
     return [[_text(found, words, i, place) for place in range(count)] for i in range(batch.size)]
 
 
@@ -103,22 +105,24 @@ def generate_diverse_captions(
     """
     network, words = captioner(model)
     batch: Batch = as_batch(model, images)
-    with torch.inference_mode(False), torch.no_grad(), preserve_state(model.module):
-        ready = network.generation(batch.inputs)
-        found = diverse_beam_search(
-            ready.step,
-            ready.state,
-            ready.start,
-            end=ready.end,
-            max_length=MAX_LENGTH,
-            min_length=MIN_LENGTH,
-            num_beams=num_beam_groups * beams_per_group,
-            num_beam_groups=num_beam_groups,
-            diversity_penalty=diversity_penalty,
-            penalty=penalty,
-            suppress_tokens=ready.suppress_tokens,
-            length_penalty=1.0,
-            refill=True,
+    with exclusive_run(model.module), torch.inference_mode(False), torch.no_grad():
+        ready = interruptible(lambda: network.generation(batch.inputs))
+        found = interruptible(
+            lambda: diverse_beam_search(
+                ready.step,
+                ready.state,
+                ready.start,
+                end=ready.end,
+                max_length=MAX_LENGTH,
+                min_length=MIN_LENGTH,
+                num_beams=num_beam_groups * beams_per_group,
+                num_beam_groups=num_beam_groups,
+                diversity_penalty=diversity_penalty,
+                penalty=penalty,
+                suppress_tokens=ready.suppress_tokens,
+                length_penalty=1.0,
+                refill=True,
+            )
         )
     return [
         [

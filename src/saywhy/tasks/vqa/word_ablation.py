@@ -1,6 +1,5 @@
 """Word ablation: the contribution of every word of a question to the saliency map of the answer."""
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,6 +13,7 @@ from saywhy.explanation import Explanation, Metadata
 from saywhy.methods import find_method
 from saywhy.models import Model
 from saywhy.models.inputs import Batch, as_batch
+from saywhy.quiet import ignored_warnings
 from saywhy.targets import Class, as_target
 from saywhy.tasks.vocabulary import words_of
 
@@ -85,9 +85,8 @@ def word_ablation(
     if index >= 0:  # keep the top answer of the full question
         target = Class(index, getattr(as_target(target), "score", None))
     without = batch.with_texts(model, [" ".join(words[:i] + words[i + 1 :]) for i in range(len(words))])
-    with warnings.catch_warnings():
+    with ignored_warnings(SaywhyWarning):
         # Without an important word, the answer may not depend on the image at all.
-        warnings.simplefilter("ignore", SaywhyWarning)
         found = explain(model, without, target, method, **settings)
     if changed := {row[0] for row in found.targets} - {answer}:
         raise InputError(
