@@ -56,7 +56,7 @@ class Interrupted(nn.Module):
 
     def __init__(self, at: int) -> None:
         super().__init__()
-        self.conv, self.norm, self.fc = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 2)
+        self.conv, self.norm, self.fc = nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.Linear(4, 2)
         self.at, self.runs = at, 0
 
     def forward(self, x):

@@ -25,8 +25,8 @@ class _Turns:
 
     def __init__(self) -> None:
         self.changed = threading.Condition()
-        self.held: dict[int, list[set[int]]] = {}
-        """By thread, the modules of every block, by id."""
+        self.held: dict[int, list[nn.Module]] = {}
+        """By thread, the model of every block."""
         self.waiting: dict[int, set[int]] = {}
         """By waiting thread, the threads for which it waits."""
 
@@ -55,29 +55,28 @@ def exclusive(model: nn.Module) -> Iterator[None]:
     ...     pass
     """
     me, turns = threading.get_ident(), _turns
-    if any(id(model) in modules for modules in turns.held.get(me, ())):
+    if any(model is held for held in turns.held.get(me, ())):
         yield
         return
-    modules = {id(module) for module in traverse.modules(model)}
     with deferred_interrupts():
-        _acquire(turns, me, modules)
+        _acquire(turns, me, model)
         try:
             yield
         finally:
             with turns.changed:
-                turns.held[me].remove(modules)
+                turns.held[me].remove(model)
                 if not turns.held[me]:
                     del turns.held[me]
                 turns.changed.notify_all()
 
 
-def _acquire(turns: _Turns, me: int, modules: set[int]) -> None:
+def _acquire(turns: _Turns, me: int, model: nn.Module) -> None:
     with turns.changed:
         try:
             while holders := {
                 thread
-                for thread, blocks in turns.held.items()
-                if thread != me and not all(modules.isdisjoint(held) for held in blocks)
+                for thread, models in turns.held.items()
+                if thread != me and any(_share(model, held) for held in models)
             }:
                 turns.waiting[me] = holders
                 if me in _awaited(turns, holders):
@@ -86,7 +85,13 @@ def _acquire(turns: _Turns, me: int, modules: set[int]) -> None:
                 interrupts.raise_pending()
         finally:
             turns.waiting.pop(me, None)
-        turns.held.setdefault(me, []).append(modules)
+        turns.held.setdefault(me, []).append(model)
+
+
+def _share(one: nn.Module, other: nn.Module) -> bool:
+    """Whether two models have a module in common."""
+    modules = {id(module) for module in traverse.modules(one)}
+    return any(id(module) in modules for module in traverse.modules(other))
 
 
 def _awaited(turns: _Turns, threads: set[int]) -> set[int]:
