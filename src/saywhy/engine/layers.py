@@ -127,7 +127,7 @@ def _unambiguous(tried: Sequence[Candidate]) -> Candidate | None:
 
 
 def _named_candidate(search: LayerSearch, name: str, call: int) -> Candidate:
-    module = search.model.get_submodule(name)
+    module = dict(search.model.named_modules(remove_duplicate=False))[name]  # scripted modules have no get_submodule
     if isinstance(module, torch.jit.ScriptModule):
         raise LayerError(
             f"layer '{name}' is scripted, so its output cannot be recorded. Give the network as it was before "

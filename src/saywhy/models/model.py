@@ -1,6 +1,5 @@
 """``Model``: a network with its preprocessing, labels and text inputs."""
 
-import hashlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from saywhy.engine import traverse
 from saywhy.engine.exclusive import exclusive
 from saywhy.engine.preserve import content_version
 from saywhy.errors import InputError
+from saywhy.models.digest import digest_of
 from saywhy.models.preprocess import MeasuredPreprocess, Preprocess
 from saywhy.models.uncertainty_reference import UncertaintyReference
 
@@ -106,12 +106,7 @@ class Model:
 
         It is not cached, because a tensor's version counter may miss changes (writes through ``.data`` and numpy).
         """
-        total = hashlib.sha256()
-        for name, tensor in self.module.state_dict().items():
-            if isinstance(tensor, torch.Tensor):
-                total.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
-                total.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-        return total.hexdigest()
+        return digest_of(self.module)
 
 
 def takes(module: nn.Module) -> Mapping[str, inspect.Parameter]:
