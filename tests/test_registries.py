@@ -224,3 +224,21 @@ def test_new_file_in_a_registry_folder_is_discovered(tmp_path: Path) -> None:
     )
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.splitlines() == [str(["own"] * 6)] * 2
+
+
+def test_interrupted_import_of_a_folder_is_repeated_at_the_next_look(tmp_path, monkeypatch):
+    """A Ctrl-C, or another thread that looks at the same time, must not leave names missing for ever."""
+    package = tmp_path / "slow_tools"
+    package.mkdir()
+    (package / "__init__.py").write_text("interrupted = True\n", encoding="utf-8")
+    code = "import slow_tools\nif slow_tools.interrupted:\n    raise KeyboardInterrupt\n"
+    (package / "one.py").write_text(code, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    registry = Registry("tool", "saywhy.tools", SaywhyError, "saywhy tools", of=Tool, folder="slow_tools")
+    with pytest.raises(KeyboardInterrupt):
+        registry.lookup("late")
+    sys.modules["slow_tools"].interrupted = False
+    registry.lookup("late")
+    assert "slow_tools.one" in sys.modules
+    for name in ("slow_tools", "slow_tools.one"):
+        monkeypatch.delitem(sys.modules, name)

@@ -53,7 +53,8 @@ def explain(
 
     Args:
         model: a model from :func:`saywhy.load`, a name for it, or any ``nn.Module``. Its mode, hooks, gradients,
-            buffers and the random state are restored afterwards.
+            buffers and the random state are restored afterwards, also after an interrupt (Ctrl-C). Threads that explain
+            with one model, or with models that share layers, take turns.
         inputs: a path, PIL image or numpy array, or a list of them (the model must know its preprocessing); a
             preprocessed tensor [3, height, width] or [batch, 3, height, width]; a tuple of positional or a dict of
             keyword arguments for networks of several inputs.

@@ -6,6 +6,7 @@ raised while a network runs (:func:`interruptible`) or at the end of the outermo
 the main thread; in other threads nothing is deferred.
 """
 
+import contextlib
 import signal
 import sys
 import threading
@@ -85,8 +86,10 @@ class deferred_interrupts:
             if state.blocks == 1 and threading.current_thread() is threading.main_thread():
                 previous = signal.getsignal(signal.SIGINT)
                 if callable(previous):
-                    state.previous = self._previous = previous
-                    signal.signal(signal.SIGINT, _handler)
+                    with contextlib.suppress(ValueError):  # Python is embedded, and this is no main thread of it
+                        state.previous = previous
+                        signal.signal(signal.SIGINT, _handler)
+                        self._previous = previous
         except BaseException:  # an interrupt, before the handler was replaced
             state.blocks -= 1
             state.raises = self._raised

@@ -130,9 +130,10 @@ class Registry(MutableMapping[str, T], Generic[T]):
 
     def _look_through_folder(self) -> None:
         """Import the modules of the folder once, so that they register their values."""
-        folder, self._folder = self._folder, ""
+        folder = self._folder
         for found in sorted(each.name for each in iter_modules(import_module(folder).__path__)) if folder else ():
             import_module(f"{folder}.{found}")
+        self._folder = ""  # only now: another thread, or the next call after an interrupt, looks through it too
 
     def _load(self, entry: Any) -> None:
         """Import an entry point: a value, or a module that registers the name by a decorator."""

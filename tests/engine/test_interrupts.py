@@ -168,3 +168,13 @@ def test_state_is_restored_when_saving_it_fails():
         saywhy.explain(network, torch.rand(1, 3, 8, 8), 1)
     assert network[0].training
     assert network.training
+
+
+def test_embedded_python_without_a_main_thread_defers_nothing(monkeypatch):
+    def refuse(*_):
+        raise ValueError("signal only works in main thread of the main interpreter")
+
+    monkeypatch.setattr(signal, "signal", refuse)
+    with deferred_interrupts():
+        assert not state.raises
+    assert (state.blocks, state.raises) == (0, True)

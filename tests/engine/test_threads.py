@@ -20,6 +20,8 @@ from saywhy.engine.exclusive import exclusive
 from saywhy.engine.preserve import preserve_state
 from saywhy.methods import METHODS
 
+pytestmark = pytest.mark.filterwarnings("ignore::saywhy.errors.SaywhyWarning")  # of maps that are zero everywhere
+
 THREADS = 4
 
 SMALL: dict[str, dict[str, Any]] = {

@@ -35,7 +35,7 @@ def _parts(name: str, tensor: Tensor) -> Iterator[tuple[str, Tensor]]:
         inner = {key: getattr(tensor, key) for key in tensor.__tensor_flatten__()[0]}
     elif tensor.is_quantized:
         inner = {"numbers": tensor.int_repr(), **_quantizer(tensor)}
-    elif tensor.layout not in (torch.strided, torch._mkldnn):
+    elif tensor.layout is not torch.strided and not tensor.is_mkldnn:
         sparse = tensor.to_sparse().coalesce()
         inner = {"indices": sparse.indices(), "values": sparse.values()}
     if not inner:
