@@ -281,7 +281,7 @@ def test_filters_of_warnings_are_as_before_when_threads_have_finished():
 
 
 def test_asyncio_server_answers_as_one_thread_does():
-    network, images = search_net(), [torch.rand(1, 3, 16, 16) for _ in range(6)]
+    network, images = search_net(), [torch.rand(1, 3, 16, 16) for _ in range(3)]
     methods = ["gradcam", "reciprocam", "scorecam"]
     requests = [(image, method) for image in images for method in methods]
     expected = [saywhy.explain(search_net(), image, 1, method).maps for image, method in requests]
