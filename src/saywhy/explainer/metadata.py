@@ -14,7 +14,8 @@ from saywhy import diagnostics
 from saywhy.diagnostics import Diagnostic, Diagnostics, Evidence
 from saywhy.engine.trace import Candidate
 from saywhy.errors import SaywhyWarning
-from saywhy.explainer.runner import BatchResult, Runner
+from saywhy.explainer.batch_result import BatchResult, alike, merged_names
+from saywhy.explainer.runner import Runner
 from saywhy.methods.method import AttributionResult
 from saywhy.methods.registry import find_method
 from saywhy.models.inputs import Batch
@@ -49,6 +50,7 @@ class MapMetadata:
     @staticmethod
     def of(runner: Runner, results: Sequence[BatchResult], agreement: tuple[str, float] | None) -> "MapMetadata":
         """Join the results of several batches."""
+        results = alike(results)
         first = results[0]
         attributions = {
             key: AttributionResult.stacked([r.attributions[key] for r in results]) for key in first.attributions
@@ -57,7 +59,7 @@ class MapMetadata:
         known = [p for p in probabilities if p is not None]
         return MapMetadata(
             runner=runner,
-            layers={layer.name: layer for layer in first.layers},
+            layers=merged_names(results),
             maps={
                 key: attributions[key].maps if key in attributions else torch.cat([r.maps[key] for r in results])
                 for key in first.maps
@@ -76,7 +78,11 @@ class MapMetadata:
         common: list[Diagnostic | None] = [diagnostics.input_diagnostic()]
         if layer in self.layers:
             found = self.layers[layer]
-            common = [diagnostics.layout_diagnostic(found), diagnostics.calls_diagnostic(found)]
+            common = [
+                diagnostics.layout_diagnostic(found),
+                diagnostics.calls_diagnostic(found),
+                diagnostics.share_diagnostic(found),
+            ]
         if not known.uses_gradients:
             common.append(diagnostics.class_agnostic_diagnostic())
         if self.agreement is not None:
