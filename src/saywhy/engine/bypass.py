@@ -6,7 +6,6 @@ the whole evidence. A branch, a member of an ensemble or a layer beside a skip c
 
 from collections.abc import Iterable, Mapping, Sequence
 
-import torch
 from torch import Tensor
 from torch.autograd.graph import Node
 
@@ -18,6 +17,7 @@ class PassGraph:
         ends: the tensors from which the graph runs back.
         image: the image, not a leaf.
 
+    >>> import torch
     >>> x = torch.ones(2, requires_grad=True).clone()
     >>> a = x.exp()
     >>> y = a.sin() + a
@@ -85,6 +85,7 @@ def _topological(ends: Sequence[Node]) -> list[Node]:
 def read_by(score: Tensor, output: Iterable[Tensor]) -> list[Tensor]:
     """Of the tensors in a network's output, those that the score reads itself, not by way of another one.
 
+    >>> import torch
     >>> x = torch.ones(1, 2, requires_grad=True)
     >>> features, logits = x * 2, x * 2 * 3
     >>> [t is logits for t in read_by(logits.sum(), (features, logits))]
@@ -113,6 +114,7 @@ def share_through(whole: Tensor | None, around: Tensor | None) -> float | None:
         whole: the gradient at the image; None or zero where it is not known.
         around: the same with the layer's output held fixed; None where nothing passes round it.
 
+    >>> import torch
     >>> share_through(torch.tensor([2.0, 2.0]), torch.tensor([0.0, 2.0]))
     0.5
     """

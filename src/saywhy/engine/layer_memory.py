@@ -66,7 +66,8 @@ def memo_of(search: LayerSearch) -> Memo[Any]:
 
     The key holds which argument is the image, and the names, shapes, dtypes and devices of all tensors.
     """
-    parts, weights = [], []
+    parts: list[int] = []
+    weights: list[tuple[int, int]] = []
     for module in traverse.modules(search.model):
         parts.append(id(module))
         for held in (module._parameters, module._buffers):

@@ -135,8 +135,8 @@ def _choose(search: LayerSearch, memo: Memo[LayerGroup]) -> LayerGroup:
         return LayerGroup((replace(chosen, share=1.0 if chosen.alive else None, upstream=frozenset()),))
     branches = [chosen]
     while len(branches) < _MOST_BRANCHES:
-        beside = [c for c in traced.candidates if _is_branch(c) and all(_parallel(c, b) for b in branches)]
-        found = _first_proved(search, memo, sorted(reversed(beside), key=lambda c: c.alive < ALIVE))[0]
+        beside = [c for c in reversed(traced.candidates) if _is_branch(c) and all(_parallel(c, b) for b in branches)]
+        found = _first_proved(search, memo, sorted(beside, key=lambda c: c.alive < ALIVE))[0]
         if found is None:
             break
         branches.append(found)

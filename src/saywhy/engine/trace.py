@@ -271,9 +271,13 @@ def trace(search: LayerSearch, cut: Sequence[Candidate] = (), *, zero_heads_repl
         alive = [_alive(gradient, search.space) for _, gradient in found]
         outputs = [t for t in tree.tensors(done.output) if t.is_floating_point() and t.requires_grad]
         itself = answers(outputs, score, [r.tensor for r, _ in found], [a >= ALIVE for a in alive], search.space)
-    bypassed = _bypassed([tuple(r.tensor.shape) for r, _ in found], [g is not None and bool(g.any()) for _, g in found])
     names = [r.name if r.call == calls[r.module] - 1 else f"{r.name}#{r.call}" for r, _ in found]
     paths = _paths(done, score, outputs, [r for r, _ in found])
+    bypassed = _bypassed(
+        [tuple(r.tensor.shape) for r, _ in found],
+        [g is not None and bool(g.any()) for _, g in found],
+        [p.upstream for p in paths],
+    )
     candidates = [
         Candidate(
             name=names[index],
@@ -295,7 +299,8 @@ def trace(search: LayerSearch, cut: Sequence[Candidate] = (), *, zero_heads_repl
 
 def _gradients(search: LayerSearch, done: Pass, layers: Sequence[Tensor]) -> tuple[Tensor, int, list[Tensor | None]]:
     """The score that is compared, of how many targets it is, and its gradients at the image and at the layers."""
-    score, targets, found = torch.zeros(()), 1, [None] * (len(layers) + 1)
+    score, targets = torch.zeros(()), 1
+    found: list[Tensor | None] = [None] * (len(layers) + 1)
     for probed in (search.probe.scores, search.probe.fallback):
         if probed is None:
             continue
@@ -369,11 +374,17 @@ def _outermost(records: Sequence[tuple[Record, Tensor | None]]) -> list[tuple[Re
     return list(found.values())
 
 
-def _bypassed(shapes: Sequence[tuple[int, ...]], has_gradient: Sequence[bool]) -> list[bool]:
+def _bypassed(shapes: Sequence[tuple[int, ...]], has_gradient: Sequence[bool], upstream: Sequence[int]) -> list[bool]:
     """Which layers are coarser than the tokens that bypass them (pooled keys and values of an attention).
 
     A layer is bypassed if tokens of one shape, more than the layer has positions, have a gradient both before and after
-    it (even if only their class token has one).
+    it (even if only their class token has one). Tokens of a branch beside it, on which it does not depend, do not
+    bypass it.
+
+    Args:
+        shapes: of the layers, in running order.
+        has_gradient: whether a layer has any.
+        upstream: the numbers of the layers that a layer depends on, as the bits of an integer; 0 where not known.
     """
     first: dict[tuple[int, ...], int] = {}
     last: dict[tuple[int, ...], int] = {}
@@ -382,10 +393,13 @@ def _bypassed(shapes: Sequence[tuple[int, ...]], has_gradient: Sequence[bool]) -
             first.setdefault(shape, index)
             last[shape] = index
     positions = [shape[1] if len(shape) == 3 else math.prod(shape[2:]) for shape in shapes]
-    return [
-        any(first[tokens] < index < last[tokens] and tokens[1] > positions[index] for tokens in first)
-        for index in range(len(shapes))
-    ]
+    known = any(upstream)
+
+    def bypass(tokens: tuple[int, ...], index: int) -> bool:
+        between = first[tokens] < index < last[tokens] and tokens[1] > positions[index]
+        return between and (not known or bool(upstream[last[tokens]] >> index & 1))
+
+    return [any(bypass(tokens, index) for tokens in first) for index in range(len(shapes))]
 
 
 def with_parameters(model: nn.Module, replaced: Mapping[str, Tensor]) -> Callable[..., Any]:

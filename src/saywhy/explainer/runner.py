@@ -109,8 +109,8 @@ class Runner:
                     continue
                 if len(alive) > 1:
                     warnings.warn(
-                        f"the score depends on the image through {' and '.join(map(repr, alive))}; only {alive[0]!r} is "
-                        "taken. Name the layers: layer=[...].",
+                        f"the score depends on the image through {' and '.join(map(repr, alive))}; only {alive[0]!r} "
+                        "is taken. Name the layers: layer=[...].",
                         SaywhyWarning,
                         stacklevel=3,
                     )
