@@ -62,8 +62,10 @@ def explain(
             object of :mod:`saywhy.targets` (``from saywhy.targets import Class``, ``Class("cat") - Class("dog")``);
             a function of the output that gives one number a sample.
         method: one name or several of ``saywhy.methods.METHODS``.
-        layer: None finds the deepest layer that is proved to be a map of the image and has a gradient; a dotted name
-            (``"layer4#0"`` for the first call of a layer that runs several times), a module, or a list.
+        layer: None finds the deepest layer that is proved to be a map of the image and has a gradient of the target.
+            Where branches of the network carry the score, it is the last layer before them, or the sum of the maps of
+            all branches (``"a + b"`` in ``layers``). A dotted name (``"layer4#0"`` for the first call of a layer that
+            runs several times), a module, or a list takes these layers.
         score: what a class's score is: ``"logit"`` (before the softmax, as the Grad-CAM paper says),
             ``"probability"``, ``"log-probability"`` or ``"log-odds"``; None is the one of each method's paper.
         fuse: ``"mean"``, ``"max"``, ``"product"`` or ``"refine"`` makes one map of several layers.
@@ -179,6 +181,7 @@ def _explanation(runner: Runner, batch: Batch, size: int | None, *, warn: bool) 
     targets = [row for result in results for row in result.target_scores.names]
     if warn:
         collected.warn_of_zero_maps(targets, stacklevel=4)
+        collected.warn_of_bypassed_layers(stacklevel=4)
     at_once = -(-batch.size // len(results))
 
     def rerun(runner: Runner, batch: Batch, *, warn: bool = False) -> Explanation:

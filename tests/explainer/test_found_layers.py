@@ -144,6 +144,56 @@ class TestEnsemble:
 
         assert explain(Skip(), bright_and_dark()[:1]).layers == ("stem",)
 
+    def test_part_of_the_score_that_no_layer_sees_is_warned_of(self):
+        class Pixels(nn.Module):
+            """Features beside a linear function of the pixels."""
+
+            def __init__(self) -> None:
+                super().__init__()
+                torch.manual_seed(0)
+                self.body = nn.Sequential(nn.Conv2d(3, 6, 3, padding=1), nn.ReLU())
+                self.head, self.weight = nn.Linear(6, 2), nn.Parameter(torch.randn(2, 3 * 256))
+
+            def forward(self, x: Tensor) -> Tensor:
+                return self.head(self.body(x).mean((2, 3))) + x.flatten(1) @ self.weight.T
+
+        with pytest.warns(saywhy.SaywhyWarning, match="only .* passes through layer 'body'"):
+            e = explain(Pixels(), bright_and_dark()[:1])
+        assert {d.name: d.state for d in e.diagnostics[METHOD, "body"][0][0]}["share"] == "warning"
+
+
+class Pyramid(nn.Module):
+    """One head at two levels; the score of the image is that of its best box, at either level."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.fine = nn.Sequential(nn.Conv2d(3, 6, 3, padding=1), nn.ReLU())
+        self.coarse = nn.Sequential(nn.Conv2d(3, 6, 3, stride=2, padding=1), nn.ReLU())
+        self.tower = nn.Sequential(nn.Conv2d(6, 6, 3, padding=1), nn.ReLU())
+        self.head = nn.Conv2d(6, 2, 3, padding=1)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        bright = (x.mean((1, 2, 3)) > 0).to(x)[:, None, None]
+        fine = self.head(self.tower(self.fine(x))).flatten(2) * bright
+        coarse = self.head(self.tower(self.coarse(x))).flatten(2) * (1 - bright)
+        return {"scores": torch.cat([fine, coarse], 2)}
+
+
+class TestPyramid:
+    @pytest.mark.parametrize("first", [0, 1])
+    def test_box_of_another_level_gets_the_layer_of_its_level(self, first):
+        model, x = Pyramid(), bright_and_dark()
+        grids = {0: (16, 16), 1: (8, 8)}
+        for i in (first, 1 - first, first):
+            e = explain(model, x[i : i + 1], lambda out: out["scores"][:, 1].mean(1))
+            assert e.maps.any()
+            assert tuple(e.maps.shape[2:]) == grids[i]
+
+    def test_boxes_of_both_levels_in_one_batch_are_explained(self):
+        e = explain(Pyramid(), bright_and_dark(), lambda out: out["scores"][:, 1].mean(1))
+        assert [bool(m.any()) for m in e.maps.flatten(0, 1)] == [True, True]
+
 
 class TestWhatIsRemembered:
     def test_image_among_keyword_arguments_in_another_order(self):

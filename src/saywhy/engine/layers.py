@@ -15,7 +15,7 @@ from saywhy.engine.bypass import share_through
 from saywhy.engine.layer_memory import Memo, memo_of
 from saywhy.engine.layout import Layout, readings
 from saywhy.engine.proof import Proof
-from saywhy.engine.trace import ALIVE, Candidate, LayerSearch, proved, run, trace
+from saywhy.engine.trace import ALIVE, Candidate, LayerSearch, gradient_around, proved, run, trace
 from saywhy.errors import LayerError, LayoutError, nearest
 
 __all__ = ["ALIVE", "LayerGroup", "find_group", "find_layer", "find_layers", "named_layer", "spelling"]
@@ -33,13 +33,10 @@ class LayerGroup:
     """The layers found for a target.
 
     Attributes:
-        branches: one layer for every branch through which the score depends on the image. The first is the deepest
-            layer; it stands alone in a network without branches.
-        common: the deepest layer before the branches, through which everything passes; None if there is none.
+        branches: one layer through which the whole score passes where there is one; else one for every branch.
     """
 
     branches: tuple[Candidate, ...]
-    common: Candidate | None = None
 
 
 def find_layer(search: LayerSearch) -> Candidate:
@@ -133,25 +130,40 @@ def _choose(search: LayerSearch, memo: Memo[LayerGroup]) -> LayerGroup:
     chosen = _deepest_proved(search, memo, traced.candidates)
     if chosen.on_every_path:
         return LayerGroup((replace(chosen, share=1.0 if chosen.alive else None, upstream=frozenset()),))
+    alone = replace(chosen, share=share_through(traced.image_gradient, gradient_around(search, traced, [chosen])))
+    alive = [c for c in reversed(traced.candidates) if _is_branch(c) and c.alive >= ALIVE]
+    beside = _apart([c for c in alive if _parallel(c, chosen)]) if chosen.alive >= ALIVE else []
+    if beside or is_bypassed(alone):
+        common, _ = _first_proved(search, memo, [c for c in alive if c.on_every_path][:_TRIED_AT_ONCE])
+        if common is not None:
+            return LayerGroup((replace(common, share=1.0, upstream=frozenset()),))
     branches = [chosen]
-    while len(branches) < _MOST_BRANCHES:
-        beside = [c for c in reversed(traced.candidates) if _is_branch(c) and all(_parallel(c, b) for b in branches)]
-        found = _first_proved(search, memo, sorted(beside, key=lambda c: c.alive < ALIVE))[0]
-        if found is None:
-            break
-        branches.append(found)
-    alive = [b for b in branches if b.alive >= ALIVE]
-    share = share_through(traced.image_gradient, trace(search, cut=alive).image_gradient) if alive else None
-    common = None
-    tokens = chosen.proof is not None and chosen.proof.layout.kind.startswith("tokens")
-    # A class token carries evidence past the patches of a transformer's last block, which is no branch.
-    if len(alive) > 1 or (not tokens and share is not None and share < ENOUGH):
-        before = [c for c in reversed(traced.candidates) if c.on_every_path and c.alive >= ALIVE and _is_branch(c)]
-        common = _first_proved(search, memo, before)[0]
-        common = replace(common, share=1.0, upstream=frozenset()) if common is not None else None
-    if len(branches) == 1 and common is not None:
-        return LayerGroup((common,))
-    return LayerGroup(tuple(replace(b, share=share, upstream=frozenset()) for b in branches), common)
+    for branch in _proved(search, memo, beside):
+        if branch.proof and branch.proof.holds and all(_parallel(branch, b) for b in branches):
+            branches.append(branch)
+    if len(branches) == 1:
+        return LayerGroup((replace(alone, upstream=frozenset()),))
+    share = share_through(traced.image_gradient, gradient_around(search, traced, branches))
+    return LayerGroup(tuple(replace(b, share=share, upstream=frozenset()) for b in branches))
+
+
+def _apart(beside: Sequence[Candidate]) -> list[Candidate]:
+    """The deepest layer of each branch beside a layer, then those that come before them, as many as are tried."""
+    tips: list[Candidate] = []
+    for candidate in beside:
+        if all(_parallel(candidate, tip) for tip in tips):
+            tips.append(candidate)
+    return [*tips[:_MOST_BRANCHES], *(c for c in beside if c not in tips)][:_TRIED_AT_ONCE]
+
+
+def is_bypassed(candidate: Candidate) -> bool:
+    """Whether a part of the score's gradient passes round a layer, and it is not the part of a class token.
+
+    A class token carries evidence past the patches of a transformer's last block.
+    """
+    layout = candidate.proof.layout if candidate.proof is not None else None
+    class_token = layout is not None and layout.prefix + layout.suffix > 0
+    return candidate.share is not None and candidate.share < ENOUGH and not class_token
 
 
 def _is_branch(candidate: Candidate) -> bool:
@@ -167,7 +179,7 @@ def _deepest_proved(search: LayerSearch, memo: Memo[LayerGroup], candidates: Seq
     # Features with a gradient first, the deepest of them first; then the rest, the answer itself last.
     ranked = sorted(
         (c for c in reversed(candidates) if c.from_image),
-        key=lambda c: (c.alive < ALIVE, c.role != "features", c.role == "scores"),
+        key=lambda c: (c.alive < ALIVE, c.alive == 0, c.role != "features", c.role == "scores"),
     )
     found, tried = _first_proved(search, memo, ranked)
     found = found or _unambiguous(tried)
@@ -182,19 +194,22 @@ def _first_proved(
     """The first candidate whose layout is proved, and those that were tried. Proofs are stored."""
     tried: list[Candidate] = []
     for start in range(0, len(candidates), _TRIED_AT_ONCE):
-        some = candidates[start : start + _TRIED_AT_ONCE]
-        missing = [c for c in some if (c.name, c.shape) not in memo.proofs]
-        for c in proved(search, missing) if missing else ():
-            if c.proof is None or not c.proof.undecided:  # undecided for this image only
-                memo.proofs[c.name, c.shape] = c.proof
-            tried.append(c)
-        fresh = {c.name: c for c in tried}
-        some = [fresh.get(c.name) or replace(c, proof=memo.proofs[c.name, c.shape]) for c in some]
-        tried += [c for c in some if c.name not in fresh]
+        some = _proved(search, memo, candidates[start : start + _TRIED_AT_ONCE])
+        tried += some
         for candidate in some:
             if candidate.proof and candidate.proof.holds:
                 return candidate, tried
     return None, tried
+
+
+def _proved(search: LayerSearch, memo: Memo[LayerGroup], candidates: Sequence[Candidate]) -> list[Candidate]:
+    """The candidates with their proofs, which are stored."""
+    missing = [c for c in candidates if (c.name, c.shape) not in memo.proofs]
+    fresh = {c.name: c for c in proved(search, missing)} if missing else {}
+    for c in fresh.values():
+        if c.proof is None or not c.proof.undecided:  # undecided for this image only
+            memo.proofs[c.name, c.shape] = c.proof
+    return [fresh.get(c.name) or replace(c, proof=memo.proofs[c.name, c.shape]) for c in candidates]
 
 
 def _unambiguous(tried: Sequence[Candidate]) -> Candidate | None:
@@ -209,7 +224,7 @@ def _named_candidate(search: LayerSearch, name: str, call: int) -> Candidate:
             f"layer '{name}' is scripted, so its output cannot be recorded. Give the network as it was before "
             "scripting, or choose a layer that is not scripted; saywhy.layers(model, image) lists them."
         )
-    records = run(search, only=module).records
+    records = run(search, only=[module]).records
     if not records:
         raise LayerError(
             f"layer '{name}' did not run on this input, or gives no tensor. Choose a layer that the model calls; "

@@ -173,15 +173,19 @@ class Trace:
     Attributes:
         candidates: every output that can be read as a map, in running order.
         image_gradient: the gradient of the score at the image; None without one.
+        fell_back: whether the score is that of the probe's fallback.
+        zero_heads_replaced: whether all-zero weight matrices had other values.
     """
 
     candidates: list[Candidate]
     image_gradient: Tensor | None
+    fell_back: bool = False
+    zero_heads_replaced: bool = False
 
 
 def run(
     search: LayerSearch,
-    only: nn.Module | None = None,
+    only: Sequence[nn.Module] | None = None,
     replaced: Mapping[str, Tensor] = MappingProxyType({}),
     cut: Sequence[Candidate] = (),
 ) -> Pass:
@@ -189,7 +193,7 @@ def run(
 
     Args:
         search: the model, its inputs and the probe.
-        only: the one module to record; None records all.
+        only: the modules to record; None records all.
         replaced: values for some parameters, by name, in this run only.
         cut: layers through which no gradient passes in this run.
     """
@@ -217,7 +221,7 @@ def run(
         # The network gets a copy, because it may normalise its input in place, which a leaf does not allow.
         return t.detach().requires_grad_().clone() if t.is_floating_point() else t
 
-    parts = [only] if only is not None else [m for m, name in names.items() if name and not isinstance(m, _SKIPPED)]
+    parts = only if only is not None else [m for m, name in names.items() if name and not isinstance(m, _SKIPPED)]
     with torch.inference_mode(False), preserve_state(model), torch.enable_grad():
         sample = tree.map_tensors(search.sample(), with_graph)
         image = tree.image_tensor(sample)
@@ -245,7 +249,21 @@ def combined(scores: Tensor) -> Tensor:
     return (row * (sizes * signs).to(row)).sum()
 
 
-def trace(search: LayerSearch, cut: Sequence[Candidate] = (), *, zero_heads_replaced: bool = False) -> Trace:
+def gradient_around(search: LayerSearch, traced: Trace, layers: Sequence[Candidate]) -> Tensor | None:
+    """The gradient of the same score at the image while the outputs of some layers are held fixed; None without one."""
+    replaced = nonzero_replacements(search.model) if traced.zero_heads_replaced else {}
+    done = run(search, only=[c.module for c in layers], replaced=replaced, cut=layers)
+    probed = search.probe.fallback if traced.fell_back else search.probe.scores
+    assert probed is not None
+    with torch.inference_mode(False), torch.enable_grad():
+        score = combined(probed(done.output))
+        if not score.requires_grad:
+            return None
+        (gradient,) = torch.autograd.grad(score, [done.image], allow_unused=True)
+    return gradient
+
+
+def trace(search: LayerSearch, *, zero_heads_replaced: bool = False) -> Trace:
     """Every output that can be read as a map, in running order, with the share of its positions that has a gradient.
 
     A head initialised to zero (torchvision's ViT) lets no gradient through. Then the network runs once more with random
@@ -253,24 +271,23 @@ def trace(search: LayerSearch, cut: Sequence[Candidate] = (), *, zero_heads_repl
 
     Args:
         search: the model, its inputs and the probe.
-        cut: layers through which no gradient passes; what is found lies beside them.
         zero_heads_replaced: replace the all-zero weight matrices.
     """
     replaced = nonzero_replacements(search.model) if zero_heads_replaced else {}
-    done = run(search, replaced=replaced, cut=cut)
+    done = run(search, replaced=replaced)
     calls = {record.module: record.call + 1 for record in done.records}
     spatial = [r for r in done.records if r.tensor.requires_grad and _readable(r.tensor.shape, search.space)]
     if not spatial:
         return Trace([], None)
     with torch.inference_mode(False), torch.enable_grad():
-        score, targets, (of_image, *gradients) = _gradients(search, done, [r.tensor for r in spatial])
+        score, targets, fell_back, (of_image, *gradients) = _gradients(search, done, [r.tensor for r in spatial])
         reached = any(g is not None and bool(g.any()) for g in gradients)
-        if not zero_heads_replaced and not reached and not cut:
+        if not zero_heads_replaced and not reached:
             return trace(search, zero_heads_replaced=True)
         found = _outermost(list(zip(spatial, gradients, strict=True)))
         alive = [_alive(gradient, search.space) for _, gradient in found]
         outputs = [t for t in tree.tensors(done.output) if t.is_floating_point() and t.requires_grad]
-        itself = answers(outputs, score, [r.tensor for r, _ in found], [a >= ALIVE for a in alive], search.space)
+        itself = answers(outputs, score, [r.tensor for r, _ in found], [a > 0 for a in alive], search.space)
     names = [r.name if r.call == calls[r.module] - 1 else f"{r.name}#{r.call}" for r, _ in found]
     paths = _paths(done, score, outputs, [r for r, _ in found])
     bypassed = _bypassed(
@@ -294,23 +311,27 @@ def trace(search: LayerSearch, cut: Sequence[Candidate] = (), *, zero_heads_repl
         )
         for index, (r, gradient) in enumerate(found)
     ]
-    return Trace(candidates, of_image)
+    return Trace(candidates, of_image, fell_back, zero_heads_replaced)
 
 
-def _gradients(search: LayerSearch, done: Pass, layers: Sequence[Tensor]) -> tuple[Tensor, int, list[Tensor | None]]:
-    """The score that is compared, of how many targets it is, and its gradients at the image and at the layers."""
-    score, targets = torch.zeros(()), 1
+def _gradients(
+    search: LayerSearch, done: Pass, layers: Sequence[Tensor]
+) -> tuple[Tensor, int, bool, list[Tensor | None]]:
+    """The score that is compared, of how many targets it is, whether it is the fallback, and its gradients at the image
+    and at the layers.
+    """
+    score, targets, fell_back = torch.zeros(()), 1, False
     found: list[Tensor | None] = [None] * (len(layers) + 1)
     for probed in (search.probe.scores, search.probe.fallback):
         if probed is None:
             continue
         scores = probed(done.output)
-        score, targets = combined(scores), scores.shape[1]
+        score, targets, fell_back = combined(scores), scores.shape[1], probed is search.probe.fallback
         if score.requires_grad:
             found = list(torch.autograd.grad(score, [done.image, *layers], retain_graph=True, allow_unused=True))
         if any(g is not None and bool(g.any()) for g in found[1:]):
             break
-    return score, targets, found
+    return score, targets, fell_back, found
 
 
 @dataclass(frozen=True)

@@ -116,13 +116,6 @@ class LayerChoice:
         if self._group is not None:
             self._group = LayerGroup(tuple(branch for branch in self._group.branches if branch.name == name))
 
-    def use_common(self) -> bool:
-        """Take the layer before the branches, if there is one."""
-        if self._group is None or self._group.common is None:
-            return False
-        self._group = LayerGroup((self._group.common,))
-        return True
-
     def reconsider(self, sample: int, *, instead: bool) -> bool:
         """Find layers for a sample whose score does not depend on the present ones; False if there are no others.
 

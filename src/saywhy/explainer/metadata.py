@@ -12,6 +12,7 @@ from torch import Tensor
 
 from saywhy import diagnostics
 from saywhy.diagnostics import Diagnostic, Diagnostics, Evidence
+from saywhy.engine.layers import is_bypassed
 from saywhy.engine.trace import Candidate
 from saywhy.errors import SaywhyWarning
 from saywhy.explainer.batch_result import BatchResult, alike, merged_names
@@ -135,6 +136,18 @@ class MapMetadata:
         for cause, names in causes.items():
             shown = ", ".join(f"'{n}'" for n in names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
             warnings.warn(f"{shown}: {cause}.", SaywhyWarning, stacklevel=stacklevel)
+
+    def warn_of_bypassed_layers(self, stacklevel: int) -> None:
+        """Warn where a part of the score passes round a layer that was found."""
+        for name, layer in self.layers.items():
+            if layer.share is not None and is_bypassed(layer):
+                warnings.warn(
+                    f"only {layer.share:.0%} of the score's gradient at the image passes through layer '{name}', and "
+                    "no layer was found through which all of it passes: the map shows this part. A method of the image "
+                    "itself ('integrated-gradients', 'occlusion') shows all of it.",
+                    SaywhyWarning,
+                    stacklevel=stacklevel,
+                )
 
     def provenance(self, batch: Batch, targets: list[list[str]], version: int) -> dict[str, Any]:
         """Everything needed to compute the maps again.

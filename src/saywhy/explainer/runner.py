@@ -105,8 +105,6 @@ class Runner:
                     return captured, target_scores, layers
                 gradients = captured.gradients()
                 alive = [name for name in choice.found if bool(gradients[name].any())]
-                if len(alive) > 1 and choice.use_common():
-                    continue
                 if len(alive) > 1:
                     warnings.warn(
                         f"the score depends on the image through {' and '.join(map(repr, alive))}; only {alive[0]!r} "
@@ -168,16 +166,16 @@ class Runner:
         return concatenated(self.run_all(batch, 1))
 
     def _changed(self, choice: LayerChoice, first: "_FirstPass", given_up: set[int]) -> bool:
-        """Whether other layers were chosen, because of scores that depend on none of the layers or on several."""
+        """Whether other layers were chosen, because of scores that depend on none of the layers."""
         known = [first.evidence[name].gradient for name in choice.found if name in first.evidence]
         if not known:
             return False
         alive = torch.stack([g.detach() != 0 for g in known])  # (layer, batch, target)
-        if len(known) > 1 and bool((alive.sum(0) > 1).any()) and choice.use_common():
-            return True
-        for sample in (~alive.any(0)).any(1).nonzero().flatten().tolist():
-            names = first.target_scores.names[sample]
-            missing = [t for t, name in enumerate(names) if name and not bool(alive[:, sample, t].any())]
+        reached = alive.any(0)  # (batch, target)
+        if bool(reached.all()):
+            return False
+        for sample, row in enumerate(reached.tolist()):
+            missing = any(name and not r for name, r in zip(first.target_scores.names[sample], row, strict=True))
             if sample in given_up or not missing or len(given_up) == _GIVEN_UP:
                 continue
             if choice.reconsider(sample, instead=False):
