@@ -54,7 +54,8 @@ def answers(
         layout = next(iter(readings(layer.shape, space)))
         touched = int((layout.to_maps(gradient) != 0).transpose(0, 1).flatten(1).any(1).sum())
         maps = layout.to_maps(layer.detach())
-        if touched > 1 and not _before_softmax(maps, whole):
+        embedding = layout.kind.startswith("tokens") and whole.ndim == 2  # pooled tokens, read one by one
+        if embedding or (touched > 1 and not _before_softmax(maps, whole)):
             break
         found.add(index)
     return found
