@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from saywhy.engine.layers import ENOUGH
 from saywhy.engine.proof import PLACES
 from saywhy.engine.trace import Candidate
 from saywhy.shapes import FeatureMaps, Scores
@@ -102,6 +103,22 @@ def calls_diagnostic(candidate: Candidate) -> Diagnostic | None:
         "warning",
         f"the layer runs {candidate.calls} times on one input; this is call {candidate.call}, counted from 0. "
         f"Choose another with '{candidate.name.split('#')[0]}#0'",
+    )
+
+
+def share_diagnostic(candidate: Candidate) -> Diagnostic | None:
+    """The share of the score's gradient at the image that passes through the layer; None if it was not measured."""
+    if candidate.role == "scores":
+        return Diagnostic(
+            "share", "warning", "the layer is the network's answer itself; no layer of features was found"
+        )
+    if candidate.share is None:
+        return None
+    text = f"{candidate.share:.0%} of the score's gradient at the image passes through this layer"
+    if candidate.share >= ENOUGH:
+        return Diagnostic("share", "good", text)
+    return Diagnostic(
+        "share", "warning", f"{text}; the rest passes round it (a skip connection, a class token, a branch)"
     )
 
 

@@ -14,6 +14,7 @@ from saywhy.engine.layout import Layout
 from saywhy.engine.precision import Precision
 from saywhy.engine.trace import Candidate
 from saywhy.errors import InputError, MethodError
+from saywhy.explainer.batch_result import BatchResult
 from saywhy.explainer.config import ExplainConfig, LayerSpec, resolve_methods
 from saywhy.explainer.layers import layer_search
 from saywhy.explainer.metadata import MapMetadata
@@ -63,8 +64,10 @@ def explain(
             object of :mod:`saywhy.targets` (``from saywhy.targets import Class``, ``Class("cat") - Class("dog")``);
             a function of the output that gives one number a sample.
         method: one name or several of ``saywhy.methods.METHODS``.
-        layer: None finds the deepest layer that is proved to be a map of the image and has a gradient; a dotted name
-            (``"layer4#0"`` for the first call of a layer that runs several times), a module, or a list.
+        layer: None finds the deepest layer that is proved to be a map of the image and has a gradient of the target.
+            Where branches of the network carry the score, it is the last layer before them, or the sum of the maps of
+            all branches (``"a + b"`` in ``layers``). A dotted name (``"layer4#0"`` for the first call of a layer that
+            runs several times), a module, or a list takes these layers.
         score: what a class's score is: ``"logit"`` (before the softmax, as the Grad-CAM paper says),
             ``"probability"``, ``"log-probability"`` or ``"log-odds"``; None is the one of each method's paper.
         fuse: ``"mean"``, ``"max"``, ``"product"`` or ``"refine"`` makes one map of several layers.
@@ -149,9 +152,27 @@ def capture(
         return runner.capture(batch)[0]
 
 
-def layers(model: "str | nn.Module | Model", inputs: Any) -> list[Candidate]:
-    """List every layer of the model that may be a map of the image, in running order, with its proof."""
-    runner, batch = prepare(model, inputs, ExplainConfig(as_target(None)))
+def layers(
+    model: "str | nn.Module | Model", inputs: Any, target: Any = None, *, output: str | int | None = None
+) -> list[Candidate]:
+    """List every layer of the model that may be a map of the image, in running order, with its proof.
+
+    Args:
+        model, inputs, target, output: as for :func:`explain`. The share of positions with a gradient is that of this
+            target, for the first sample; models without class scores (detectors, segmenters) need a function.
+
+    Returns:
+        A :class:`~saywhy.engine.trace.Candidate` for every layer.
+
+    Raises:
+        SaywhyError: the model does not take the inputs, or has no such target.
+
+    >>> _ = torch.manual_seed(0)
+    >>> segmenter = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 2, 1))
+    >>> [(c.name, c.role) for c in layers(segmenter, torch.rand(1, 3, 8, 8), lambda out: out[:, 1].mean((1, 2)))]
+    [('0', 'features'), ('1', 'features'), ('2', 'scores')]
+    """
+    runner, batch = prepare(model, inputs, ExplainConfig(as_target(target), output=output))
     with exclusive(runner.model.module), translated(runner.model, batch):
         return find_layers(layer_search(runner.model, runner.config, batch))
 
@@ -164,6 +185,7 @@ def _explanation(runner: Runner, batch: Batch, size: int | None, *, warn: bool) 
     targets = [row for result in results for row in result.target_scores.names]
     if warn:
         collected.warn_of_zero_maps(targets, stacklevel=4)
+        collected.warn_of_bypassed_layers(stacklevel=4)
     at_once = -(-batch.size // len(results))
 
     def rerun(runner: Runner, batch: Batch, *, warn: bool = False) -> Explanation:
@@ -191,5 +213,11 @@ def _explanation(runner: Runner, batch: Batch, size: int | None, *, warn: bool) 
             diagnostics=lambda: {pair: collected.diagnostics(*pair) for pair in pairs},
             provenance=lambda: collected.provenance(batch, targets, version),
         ),
-        rerunner=Rerunner(replace(runner, resolved_layers=results[0].layers), batch, rerun, version),
+        rerunner=Rerunner(replace(runner, resolved_layers=_common_layers(results)), batch, rerun, version),
     )
+
+
+def _common_layers(results: Sequence[BatchResult]) -> Sequence[Candidate]:
+    """The layers at which all batches were explained; none if they differ, so that they are found again."""
+    first = results[0].layers
+    return first if all([c.name for c in r.layers] == [c.name for c in first] for r in results) else ()

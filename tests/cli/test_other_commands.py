@@ -181,6 +181,13 @@ def test_explain_accepts_named_targets(run: Run, here: Path) -> None:
     assert "entropy" in ran.out
 
 
+def test_layers_takes_a_target(run: Run) -> None:
+    ran = run("layers", "mine.py:network", A, "--target", "1")
+    assert (ran.code, ran.err) == (0, "")
+    assert "→" in ran.out
+    assert "no class 99" in run("layers", "mine.py:network", A, "--target", "99").err
+
+
 def test_layers_lists_proposed_layers(run: Run) -> None:
     ran = run("layers", "mine.py:network", A)
     assert (ran.code, ran.err) == (0, "")

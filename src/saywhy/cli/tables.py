@@ -183,9 +183,14 @@ def layers(
     question: Annotated[
         str | None, typer.Option("--question", "-q", help="A question or text, for a model that takes one.")
     ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option("--target", "-t", help="As for `saywhy explain`. The model's own top class by default."),
+    ] = None,
     every: Annotated[bool, typer.Option("--all", help="List also layers without a spatial map.")] = False,
 ) -> None:
     """List the layers that can be explained, each with its layout proved; an arrow marks the default layer."""
+    from saywhy.cli.expression import parse_target
     from saywhy.explain import explain
     from saywhy.explain import layers as find
     from saywhy.models import load
@@ -197,8 +202,9 @@ def layers(
         steps.now("changing patches of the image")
         shown: Any = image if image is not None else _toybox_scene()
         shown = shown if question is None else loaded.prepare_inputs(shown, question)
-        found = find(loaded, shown)
-        chosen = explain(loaded, shown, relu=False).layers[0]
+        wanted = None if target is None else parse_target(target, loaded.labels)
+        found = find(loaded, shown, wanted)
+        chosen = explain(loaded, shown, wanted, relu=False).layers[0].split(" + ")
         steps.done()
     numbers = ("channels", "proof", "gradient")
     table = screen.table("", "layer", "role", "channels", "map", "proof", "gradient", right=numbers, whole=("layer",))
@@ -207,7 +213,7 @@ def layers(
         if proof is None or not (every or proof.holds):
             continue
         table.add_row(
-            "→" if candidate.name == chosen else "",
+            "→" if candidate.name in chosen else "",
             candidate.name,
             "" if candidate.role == "features" else candidate.role,
             str(candidate.shape[-1] if proof.layout.kind in ("tokens", "channels-last") else candidate.shape[1]),

@@ -25,6 +25,11 @@ from saywhy.errors import GradientError, LayerError, first_line
 from saywhy.interrupts import deferred_interrupts
 from saywhy.quiet import ignored_warnings
 
+
+class LayerNotRun(LayerError):
+    """The network did not run a watched layer on this input."""
+
+
 CHUNK_BYTES = 16 * 2**20
 """Gradients of one layer computed together record about this much memory, so that they stay in the cache."""
 
@@ -63,12 +68,12 @@ class _Tap:
         """The output of the chosen call."""
         name, call, calls = self.watched.name, self.watched.call, len(self.recorded)
         if not calls:
-            raise LayerError(
+            raise LayerNotRun(
                 f"layer '{name}' did not run on this input. Choose a layer that the model calls; "
                 "saywhy.layers(model, image) lists them."
             )
         if not -calls <= call < calls:
-            raise LayerError(f"layer '{name}' ran {calls} times; there is no call {call}. Calls count from 0.")
+            raise LayerNotRun(f"layer '{name}' ran {calls} times; there is no call {call}. Calls count from 0.")
         return self.recorded[call]
 
 

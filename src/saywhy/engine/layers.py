@@ -6,53 +6,82 @@ feature map. No layer is looked up by name: the network runs once, and the choic
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
-from weakref import WeakKeyDictionary
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
 
-from saywhy.engine import traverse, tree
+from saywhy.engine.bypass import share_through
+from saywhy.engine.layer_memory import Memo, memo_of
 from saywhy.engine.layout import Layout, readings
 from saywhy.engine.proof import Proof
-from saywhy.engine.trace import Candidate, LayerSearch, proved, run, trace
+from saywhy.engine.trace import ALIVE, Candidate, LayerSearch, gradient_around, proved, run, trace
 from saywhy.errors import LayerError, LayoutError, nearest
 
-ALIVE = 0.05
-"""The least share of positions with a gradient that makes a layer worth explaining."""
+__all__ = ["ALIVE", "LayerGroup", "find_group", "find_layer", "find_layers", "named_layer", "spelling"]
+
+ENOUGH = 0.95
+"""The share of the score's gradient from which a layer counts as seeing the whole evidence."""
 
 _TRIED_AT_ONCE = 12  # candidates proved with one run of the changed images
 
-
-@dataclass
-class _Memo:
-    """The layers already found for a model and inputs of one shape."""
-
-    chosen: Candidate | None = None
-    named: dict[str, Candidate] = field(default_factory=dict)
+_MOST_BRANCHES = 8
 
 
-_memos: "WeakKeyDictionary[nn.Module, tuple[tuple[int, ...], dict[Any, _Memo]]]" = WeakKeyDictionary()
+@dataclass(frozen=True)
+class LayerGroup:
+    """The layers found for a target.
+
+    Attributes:
+        branches: one layer through which the whole score passes where there is one; else one for every branch.
+    """
+
+    branches: tuple[Candidate, ...]
 
 
 def find_layer(search: LayerSearch) -> Candidate:
     """The deepest layer that is proved to be a map of the image and whose positions still have a gradient.
 
-    The result is stored for each model and shape of inputs.
+    The result is stored for each model, target, place of the image among the inputs, shape of inputs, and version of
+    the weights.
 
     Raises:
         LayoutError: no layer can be proved to be a map of the image; the message lists what was tried.
     """
-    memo = _memo_of(search)
-    if memo.chosen is None:
-        memo.chosen = _choose(search)
-    return memo.chosen
+    return find_group(search).branches[0]
+
+
+def find_group(search: LayerSearch, *, again: bool = False) -> LayerGroup:
+    """The layers that see the evidence: one, or one for every branch of the network.
+
+    Args:
+        search: the model, its inputs and the probe.
+        again: search for this sample, although layers are stored for the target.
+
+    Raises:
+        LayoutError: no layer can be proved to be a map of the image; the message lists what was tried.
+    """
+    memo: Memo[LayerGroup] = memo_of(search)
+    known = memo.groups(search.probe)
+    if again or not known:
+        memo.store(search.probe, group := _choose(search, memo), for_family=_serves_family(group))
+        return group
+    return known[0]
+
+
+def _serves_family(group: LayerGroup) -> bool:
+    return len(group.branches) == 1 and group.branches[0].serves_every_target
+
+
+def known_groups(search: LayerSearch) -> list[LayerGroup]:
+    """The groups stored for the target, the one that was stored last first."""
+    memo: Memo[LayerGroup] = memo_of(search)
+    return memo.groups(search.probe)
 
 
 def find_layers(search: LayerSearch) -> list[Candidate]:
     """Every layer that may be a map of the image, in running order, with its proof, which may have failed."""
-    found = trace(search)
+    found = trace(search).candidates
     return [
         candidate
         for start in range(0, len(found), _TRIED_AT_ONCE)
@@ -73,7 +102,7 @@ def named_layer(search: LayerSearch, layer: str | nn.Module, layout: Layout | No
         LayoutError: no reading of the layer's output can be proved.
     """
     name, call = spelling(search.model, layer)
-    known, key = _memo_of(search).named, f"{name}#{call}"
+    known, key = memo_of(search).named, f"{name}#{call}"
     if layout is None and key in known:
         return known[key]
     candidate = _named_candidate(search, name, call)
@@ -95,30 +124,92 @@ def named_layer(search: LayerSearch, layer: str | nn.Module, layout: Layout | No
     return tried
 
 
-def _memo_of(search: LayerSearch) -> _Memo:
-    """The layers found for the model as it is built now; replacing a module discards them."""
-    parts = tuple(id(module) for module in traverse.modules(search.model))
-    if search.model not in _memos or _memos[search.model][0] != parts:
-        _memos[search.model] = (parts, {})
-    shapes = tuple((tuple(t.shape[1:]), t.dtype, t.device) for t in tree.tensors(search.inputs))
-    return _memos[search.model][1].setdefault((shapes, search.probe.key), _Memo())
+def _choose(search: LayerSearch, memo: Memo[LayerGroup]) -> LayerGroup:
+    """The deepest layer, and what passes beside it."""
+    traced = trace(search)
+    chosen = _deepest_proved(search, memo, traced.candidates)
+    if chosen.on_every_path:
+        return LayerGroup((replace(chosen, share=1.0 if chosen.alive else None, upstream=frozenset()),))
+    alone = replace(chosen, share=share_through(traced.image_gradient, gradient_around(search, traced, [chosen])))
+    alive = [c for c in reversed(traced.candidates) if _is_branch(c) and c.alive >= ALIVE]
+    beside = _apart([c for c in alive if _parallel(c, chosen)]) if chosen.alive >= ALIVE else []
+    if beside or is_bypassed(alone):
+        common, _ = _first_proved(search, memo, [c for c in alive if c.on_every_path][:_TRIED_AT_ONCE])
+        if common is not None:
+            return LayerGroup((replace(common, share=1.0, upstream=frozenset()),))
+    branches = [chosen]
+    for branch in _proved(search, memo, beside):
+        if branch.proof and branch.proof.holds and all(_parallel(branch, b) for b in branches):
+            branches.append(branch)
+    if len(branches) == 1:
+        return LayerGroup((replace(alone, upstream=frozenset()),))
+    share = share_through(traced.image_gradient, gradient_around(search, traced, branches))
+    return LayerGroup(tuple(replace(b, share=share, upstream=frozenset()) for b in branches))
 
 
-def _choose(search: LayerSearch) -> Candidate:
-    # Features with a gradient first, the deepest of them first; then the rest, the deepest first.
-    deepest = list(reversed(trace(search)))
-    candidates = sorted(deepest, key=lambda c: (c.alive < ALIVE, c.role != "features"))
+def _apart(beside: Sequence[Candidate]) -> list[Candidate]:
+    """The deepest layer of each branch beside a layer, then those that come before them, as many as are tried."""
+    tips: list[Candidate] = []
+    for candidate in beside:
+        if all(_parallel(candidate, tip) for tip in tips):
+            tips.append(candidate)
+    return [*tips[:_MOST_BRANCHES], *(c for c in beside if c not in tips)][:_TRIED_AT_ONCE]
+
+
+def is_bypassed(candidate: Candidate) -> bool:
+    """Whether a part of the score's gradient passes round a layer, and it is not the part of a class token.
+
+    A class token carries evidence past the patches of a transformer's last block.
+    """
+    layout = candidate.proof.layout if candidate.proof is not None else None
+    class_token = layout is not None and layout.prefix + layout.suffix > 0
+    return candidate.share is not None and candidate.share < ENOUGH and not class_token
+
+
+def _is_branch(candidate: Candidate) -> bool:
+    return candidate.role == "features" and candidate.from_image
+
+
+def _parallel(one: Candidate, other: Candidate) -> bool:
+    """Whether neither of two layers depends on the other."""
+    return one.name != other.name and one.name not in other.upstream and other.name not in one.upstream
+
+
+def _deepest_proved(search: LayerSearch, memo: Memo[LayerGroup], candidates: Sequence[Candidate]) -> Candidate:
+    # Features with a gradient first, the deepest of them first; then the rest, the answer itself last.
+    ranked = sorted(
+        (c for c in reversed(candidates) if c.from_image),
+        key=lambda c: (c.alive < ALIVE, c.alive == 0, c.role != "features", c.role == "scores"),
+    )
+    found, tried = _first_proved(search, memo, ranked)
+    found = found or _unambiguous(tried)
+    if found is None:
+        raise LayoutError(_no_layer_message(tried, search.space))
+    return found
+
+
+def _first_proved(
+    search: LayerSearch, memo: Memo[LayerGroup], candidates: Sequence[Candidate]
+) -> tuple[Candidate | None, list[Candidate]]:
+    """The first candidate whose layout is proved, and those that were tried. Proofs are stored."""
     tried: list[Candidate] = []
     for start in range(0, len(candidates), _TRIED_AT_ONCE):
-        some = proved(search, candidates[start : start + _TRIED_AT_ONCE])
+        some = _proved(search, memo, candidates[start : start + _TRIED_AT_ONCE])
+        tried += some
         for candidate in some:
             if candidate.proof and candidate.proof.holds:
-                return candidate
-        tried += some
-    accepted = _unambiguous(tried)
-    if accepted is None:
-        raise LayoutError(_no_layer_message(tried, search.space))
-    return accepted
+                return candidate, tried
+    return None, tried
+
+
+def _proved(search: LayerSearch, memo: Memo[LayerGroup], candidates: Sequence[Candidate]) -> list[Candidate]:
+    """The candidates with their proofs, which are stored."""
+    missing = [c for c in candidates if (c.name, c.shape) not in memo.proofs]
+    fresh = {c.name: c for c in proved(search, missing)} if missing else {}
+    for c in fresh.values():
+        if c.proof is None or not c.proof.undecided:  # undecided for this image only
+            memo.proofs[c.name, c.shape] = c.proof
+    return [fresh.get(c.name) or replace(c, proof=memo.proofs[c.name, c.shape]) for c in candidates]
 
 
 def _unambiguous(tried: Sequence[Candidate]) -> Candidate | None:
@@ -133,7 +224,7 @@ def _named_candidate(search: LayerSearch, name: str, call: int) -> Candidate:
             f"layer '{name}' is scripted, so its output cannot be recorded. Give the network as it was before "
             "scripting, or choose a layer that is not scripted; saywhy.layers(model, image) lists them."
         )
-    records, _ = run(search, only=module)
+    records = run(search, only=[module]).records
     if not records:
         raise LayerError(
             f"layer '{name}' did not run on this input, or gives no tensor. Choose a layer that the model calls; "

@@ -4,20 +4,23 @@ import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from saywhy.engine import tree
+from saywhy.engine.bypass import PassGraph, read_by
 from saywhy.engine.capture import Watched
 from saywhy.engine.hooks import forward_hooks
 from saywhy.engine.layout import readings
 from saywhy.engine.preserve import exclusive_run
 from saywhy.engine.proof import Proof, Reading, prove
+from saywhy.engine.roles import Role, answers
 
-Role = Literal["features", "pooled", "scores", "projection"]
+ALIVE = 0.05
+"""The least share of positions with a gradient that makes a layer worth explaining."""
 
 _POOLING = (
     nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d,
@@ -35,24 +38,37 @@ _SKIPPED = (*_IDLE, torch.jit.ScriptModule)
 
 @dataclass(frozen=True)
 class LayerProbe:
-    """The score by which layers are compared.
+    """The scores by which layers are compared.
 
     Attributes:
         scores: maps the model's output for one sample to scores [1, target].
-        key: layers found are stored under this key; probes with equal keys must find equal layers.
+        key: names the target; layers found are stored under this key.
+        family: names what is read from the output. A layer through which the whole output depends on the image serves
+            every target of the same family.
+        fallback: other scores, compared if the gradient of ``scores`` is zero throughout (a saturated probability).
     """
 
     scores: Callable[[Any], Tensor]
     key: Hashable = None
+    family: Hashable = None
+    fallback: Callable[[Any], Tensor] | None = None
 
 
 @dataclass(frozen=True)
 class LayerSearch:
-    """A model, its inputs (of which one sample is used), and the probe by which its layers are compared."""
+    """A model, its inputs (of which one sample is used), and the probe by which its layers are compared.
+
+    Attributes:
+        model, inputs, probe: as they say.
+        index: the sample.
+        learning: the weights change at every step of a training, which does not discard the layers found.
+    """
 
     model: nn.Module
     inputs: Any
     probe: LayerProbe
+    index: int = 0
+    learning: bool = False
 
     @property
     def space(self) -> tuple[int, ...]:
@@ -60,9 +76,9 @@ class LayerSearch:
         return tuple(tree.image_tensor(self.inputs).shape[2:])
 
     def sample(self) -> Any:
-        """The inputs of the first sample, without a graph."""
-        first = torch.tensor([0], device=tree.image_tensor(self.inputs).device)
-        return tree.select(tree.escape_inference(self.inputs), first)
+        """The inputs of the sample, without a graph."""
+        one = torch.tensor([self.index], device=tree.image_tensor(self.inputs).device)
+        return tree.select(tree.escape_inference(self.inputs), one)
 
 
 @dataclass(frozen=True)
@@ -76,9 +92,16 @@ class Candidate:
         calls: how often it ran.
         shape: the shape of its output for one sample.
         alive: the share of positions that have a gradient, 0 to 1.
-        role: ``"features"``, or why it is a worse choice: ``"pooled"`` (the same map, coarser), ``"scores"`` (one
-            channel a class: the output itself), ``"projection"`` (queries, keys, values or one branch of a block).
+        role: ``"features"``, or why it is a worse choice: ``"pooled"`` (the same map, coarser), ``"scores"`` (the
+            output itself: a class map, a mask), ``"projection"`` (queries, keys, values or one branch of a block).
         proof: the best reading and how well it followed changes of the image; None before it is tried.
+        from_image: whether the layer depends on the image.
+        on_every_path: whether every path from the score to the image passes through the layer.
+        serves_every_target: the same from the output, so that it holds for every target of it.
+        upstream: the names of the layers that it depends on.
+        share: the share of the score's gradient at the image that passes through the layer (with the other layers of
+            its group), 0 to 1; None if not measured.
+        group: layers with an equal group, which is not 0, are explained together and give one map.
     """
 
     name: str
@@ -89,6 +112,12 @@ class Candidate:
     alive: float
     role: Role
     proof: Proof | None = None
+    from_image: bool = True
+    on_every_path: bool = True
+    serves_every_target: bool = False
+    upstream: frozenset[str] = frozenset()
+    share: float | None = None
+    group: int = 0
 
     def watched(self) -> Watched:
         """The layer as :func:`saywhy.engine.capture.capture` takes it.
@@ -123,23 +152,57 @@ class Record:
     pooled: bool
 
 
+@dataclass(frozen=True)
+class Pass:
+    """One pass with a graph from the image on.
+
+    Attributes:
+        records: the outputs of the modules, in the order in which they finished.
+        output: the network's return value.
+        image: the image, as the network was given it.
+    """
+
+    records: list[Record]
+    output: Any
+    image: Tensor
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What one pass shows of the layers.
+
+    Attributes:
+        candidates: every output that can be read as a map, in running order.
+        image_gradient: the gradient of the score at the image; None without one.
+        fell_back: whether the score is that of the probe's fallback.
+        zero_heads_replaced: whether all-zero weight matrices had other values.
+    """
+
+    candidates: list[Candidate]
+    image_gradient: Tensor | None
+    fell_back: bool = False
+    zero_heads_replaced: bool = False
+
+
 def run(
-    search: LayerSearch, only: nn.Module | None = None, replaced: Mapping[str, Tensor] = MappingProxyType({})
-) -> tuple[list[Record], Tensor]:
+    search: LayerSearch,
+    only: Sequence[nn.Module] | None = None,
+    replaced: Mapping[str, Tensor] = MappingProxyType({}),
+    cut: Sequence[Candidate] = (),
+) -> Pass:
     """Run one sample with a graph from the image on.
 
     Args:
         search: the model, its inputs and the probe.
-        only: the one module to record; None records all.
+        only: the modules to record; None records all.
         replaced: values for some parameters, by name, in this run only.
-
-    Returns:
-        The outputs of the modules, in the order in which they finished, and the scores [1, target].
+        cut: layers through which no gradient passes in this run.
     """
     model = search.model
     records: list[Record] = []
     counts: dict[nn.Module, int] = {}
     names: dict[nn.Module, str] = {}
+    held = {(candidate.module, candidate.call) for candidate in cut}
     for name, module in model.named_modules():
         names.setdefault(module, name)
 
@@ -151,7 +214,7 @@ def run(
             return None
         tensor = given.view_as(given)
         # A copy, as in a capture: an in-place ReLU after the module must not change the recorded tensor.
-        handed = tensor.clone()
+        handed = tensor.clone() if (module, call) not in held else tensor.detach().clone()
         records.append(Record(names[module], module, call, given, tensor, handed, isinstance(module, _POOLING)))
         return tree.replace_tensor(output, given, handed)
 
@@ -159,45 +222,143 @@ def run(
         # The network gets a copy, because it may normalise its input in place, which a leaf does not allow.
         return t.detach().requires_grad_().clone() if t.is_floating_point() else t
 
-    parts = [only] if only is not None else [m for m, name in names.items() if name and not isinstance(m, _SKIPPED)]
+    parts = list(dict.fromkeys(only)) if only is not None else [m for m, name in names.items() if name and not isinstance(m, _SKIPPED)]
     with exclusive_run(model), torch.inference_mode(False), torch.enable_grad():
         sample = tree.map_tensors(search.sample(), with_graph)
+        image = tree.image_tensor(sample)
+        sample = tree.replace_tensor(sample, image, image.clone())  # the network may write into its input
         with forward_hooks(parts, hook):
-            scores = search.probe.scores(tree.call(with_parameters(model, replaced), sample))
-    return records, scores
+            output = tree.call(with_parameters(model, replaced), sample)
+    return Pass(records, output, image)
 
 
-def trace(search: LayerSearch, *, zero_heads_replaced: bool = False) -> list[Candidate]:
+def combined(scores: Tensor) -> Tensor:
+    """One number from the scores [1, target] of several targets, in which contrasts do not cancel.
+
+    The weights are random with a fixed seed. A single target is itself.
+    """
+    row = scores[0]
+    if len(row) == 1:
+        return row.sum()
+    generator = torch.Generator().manual_seed(0)
+    sizes = 0.5 + torch.rand(len(row), generator=generator, dtype=torch.float32, device="cpu")
+    signs = torch.randint(2, (len(row),), generator=generator, device="cpu") * 2 - 1
+    return (row * (sizes * signs).to(row)).sum()
+
+
+def gradient_around(search: LayerSearch, traced: Trace, layers: Sequence[Candidate]) -> Tensor | None:
+    """The gradient of the same score at the image while the outputs of some layers are held fixed; None without one."""
+    replaced = nonzero_replacements(search.model) if traced.zero_heads_replaced else {}
+    done = run(search, only=[c.module for c in layers], replaced=replaced, cut=layers)
+    probed = search.probe.fallback if traced.fell_back else search.probe.scores
+    assert probed is not None
+    with torch.inference_mode(False), torch.enable_grad():
+        score = combined(probed(done.output))
+        if not score.requires_grad:
+            return None
+        (gradient,) = torch.autograd.grad(score, [done.image], allow_unused=True)
+    return gradient
+
+
+def trace(search: LayerSearch, *, zero_heads_replaced: bool = False) -> Trace:
     """Every output that can be read as a map, in running order, with the share of its positions that has a gradient.
 
     A head initialised to zero (torchvision's ViT) lets no gradient through. Then the network runs once more with random
     values for all-zero weight matrices, in that call only, never in the model.
+
+    Args:
+        search: the model, its inputs and the probe.
+        zero_heads_replaced: replace the all-zero weight matrices.
     """
     replaced = nonzero_replacements(search.model) if zero_heads_replaced else {}
-    records, scores = run(search, replaced=replaced)
-    calls = {record.module: record.call + 1 for record in records}
-    spatial = [r for r in records if r.tensor.requires_grad and _readable(r.tensor.shape, search.space)]
+    done = run(search, replaced=replaced)
+    calls = {record.module: record.call + 1 for record in done.records}
+    spatial = [r for r in done.records if r.tensor.requires_grad and _readable(r.tensor.shape, search.space)]
     if not spatial:
-        return []
-    gradients: list[Tensor | None] = [None] * len(spatial)
-    if scores.requires_grad:
-        with torch.inference_mode(False), torch.enable_grad():
-            gradients = list(torch.autograd.grad(scores[0].sum(), [r.tensor for r in spatial], allow_unused=True))
-    if not zero_heads_replaced and not any(g is not None and bool(g.any()) for g in gradients):
-        return trace(search, zero_heads_replaced=True)
-    found = _outermost(list(zip(spatial, gradients, strict=True)))
-    bypassed = _bypassed([tuple(r.tensor.shape) for r, _ in found], [g is not None and bool(g.any()) for _, g in found])
-    return [
+        return Trace([], None)
+    with torch.inference_mode(False), torch.enable_grad():
+        score, targets, fell_back, (of_image, *gradients) = _gradients(search, done, [r.tensor for r in spatial])
+        reached = any(g is not None and bool(g.any()) for g in gradients)
+        if not zero_heads_replaced and not reached:
+            return trace(search, zero_heads_replaced=True)
+        found = _outermost(list(zip(spatial, gradients, strict=True)))
+        alive = [_alive(gradient, search.space) for _, gradient in found]
+        outputs = [t for t in tree.tensors(done.output) if t.is_floating_point() and t.requires_grad]
+        itself = answers(outputs, score, [r.tensor for r, _ in found], [a > 0 for a in alive], search.space)
+    names = [r.name if r.call == calls[r.module] - 1 else f"{r.name}#{r.call}" for r, _ in found]
+    paths = _paths(done, score, outputs, [r for r, _ in found])
+    bypassed = _bypassed(
+        [tuple(r.tensor.shape) for r, _ in found],
+        [g is not None and bool(g.any()) for _, g in found],
+        [p.upstream for p in paths],
+    )
+    candidates = [
         Candidate(
-            name=r.name if r.call == calls[r.module] - 1 else f"{r.name}#{r.call}",
+            name=names[index],
             module=r.module,
             call=r.call,
             calls=calls[r.module],
             shape=tuple(r.tensor.shape),
-            alive=_alive(gradient, search.space),
-            role="projection" if branch else _role(r, gradient, scores),
+            alive=alive[index],
+            role="projection" if bypassed[index] else "scores" if index in itself else _role(r, gradient, targets),
+            from_image=paths[index].from_image,
+            on_every_path=paths[index].of_score,
+            serves_every_target=paths[index].of_output,
+            upstream=frozenset(names[i] for i in range(len(found)) if paths[index].upstream >> i & 1),
         )
-        for (r, gradient), branch in zip(found, bypassed, strict=True)
+        for index, (r, gradient) in enumerate(found)
+    ]
+    return Trace(candidates, of_image, fell_back, zero_heads_replaced)
+
+
+def _gradients(
+    search: LayerSearch, done: Pass, layers: Sequence[Tensor]
+) -> tuple[Tensor, int, bool, list[Tensor | None]]:
+    """The score that is compared, of how many targets it is, whether it is the fallback, and its gradients at the image
+    and at the layers.
+    """
+    score, targets, fell_back = torch.zeros(()), 1, False
+    found: list[Tensor | None] = [None] * (len(layers) + 1)
+    for probed in (search.probe.scores, search.probe.fallback):
+        if probed is None:
+            continue
+        scores = probed(done.output)
+        score, targets, fell_back = combined(scores), scores.shape[1], probed is search.probe.fallback
+        if score.requires_grad:
+            found = list(torch.autograd.grad(score, [done.image, *layers], retain_graph=True, allow_unused=True))
+        if any(g is not None and bool(g.any()) for g in found[1:]):
+            break
+    return score, targets, fell_back, found
+
+
+@dataclass(frozen=True)
+class _Paths:
+    """The place of one layer in the graph: whether it depends on the image, lies on every path from the score and from
+    the output to the image, and the numbers of the layers upstream of it, as the bits of an integer.
+    """
+
+    from_image: bool = True
+    of_score: bool = True
+    of_output: bool = False
+    upstream: int = 0
+
+
+def _paths(done: Pass, score: Tensor, outputs: Sequence[Tensor], records: Sequence[Record]) -> list[_Paths]:
+    nodes = {r.tensor.grad_fn: i for i, r in enumerate(records) if r.tensor.grad_fn is not None}
+    whole = PassGraph([score, *(r.tensor for r in records)], done.image)
+    if done.image.grad_fn not in whole.from_image:
+        return [_Paths() for _ in records]  # the graph does not reach the image: nothing is known
+    upstream = whole.upstream(nodes)
+    of_score = PassGraph([score], done.image).on_every_path()
+    of_output = PassGraph(read_by(score, outputs), done.image).on_every_path()
+    return [
+        _Paths(
+            r.tensor.grad_fn in whole.from_image,
+            r.tensor.grad_fn in of_score,
+            r.tensor.grad_fn in of_output,
+            upstream.get(i, 0),
+        )
+        for i, r in enumerate(records)
     ]
 
 
@@ -231,11 +392,17 @@ def _outermost(records: Sequence[tuple[Record, Tensor | None]]) -> list[tuple[Re
     return list(found.values())
 
 
-def _bypassed(shapes: Sequence[tuple[int, ...]], has_gradient: Sequence[bool]) -> list[bool]:
+def _bypassed(shapes: Sequence[tuple[int, ...]], has_gradient: Sequence[bool], upstream: Sequence[int]) -> list[bool]:
     """Which layers are coarser than the tokens that bypass them (pooled keys and values of an attention).
 
     A layer is bypassed if tokens of one shape, more than the layer has positions, have a gradient both before and after
-    it (even if only their class token has one).
+    it (even if only their class token has one). Tokens of a branch beside it, on which it does not depend, do not
+    bypass it.
+
+    Args:
+        shapes: of the layers, in running order.
+        has_gradient: whether a layer has any.
+        upstream: the numbers of the layers that a layer depends on, as the bits of an integer; 0 where not known.
     """
     first: dict[tuple[int, ...], int] = {}
     last: dict[tuple[int, ...], int] = {}
@@ -244,10 +411,13 @@ def _bypassed(shapes: Sequence[tuple[int, ...]], has_gradient: Sequence[bool]) -
             first.setdefault(shape, index)
             last[shape] = index
     positions = [shape[1] if len(shape) == 3 else math.prod(shape[2:]) for shape in shapes]
-    return [
-        any(first[tokens] < index < last[tokens] and tokens[1] > positions[index] for tokens in first)
-        for index in range(len(shapes))
-    ]
+    known = any(upstream)
+
+    def bypass(tokens: tuple[int, ...], index: int) -> bool:
+        between = first[tokens] < index < last[tokens] and tokens[1] > positions[index]
+        return between and (not known or bool(upstream[last[tokens]] >> index & 1))
+
+    return [any(bypass(tokens, index) for tokens in first) for index in range(len(shapes))]
 
 
 def with_parameters(model: nn.Module, replaced: Mapping[str, Tensor]) -> Callable[..., Any]:
@@ -275,12 +445,12 @@ def _alive(gradient: Tensor | None, space: Sequence[int]) -> float:
     return float((layout.to_maps(gradient) != 0).any(1).float().mean())
 
 
-def _role(record: Record, gradient: Tensor | None, scores: Tensor) -> Role:
+def _role(record: Record, gradient: Tensor | None, targets: int) -> Role:
     if record.pooled:
         return "pooled"
     if isinstance(record.module, nn.Linear):
         return "projection"
-    if gradient is not None and gradient.shape[1] > 1 and scores.shape[1] == 1:
+    if gradient is not None and gradient.shape[1] > 1 and targets == 1:
         channels = gradient.transpose(0, 1).flatten(1).any(1)
         if int(channels.sum()) == 1:
             return "scores"

@@ -1,19 +1,20 @@
 """Resolving the layers of a request: found or named, each with its layout proved."""
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from torch import Tensor, nn
 
-from saywhy.engine.layers import find_layer, named_layer, spelling
+from saywhy.engine.layers import LayerGroup, find_group, known_groups, named_layer, spelling
 from saywhy.engine.trace import Candidate, LayerProbe, LayerSearch
 from saywhy.errors import InputError
 from saywhy.explainer.config import ExplainConfig
 from saywhy.explainer.outputs import model_output
 from saywhy.models import Model
 from saywhy.models.inputs import Batch
-from saywhy.targets import Top
+from saywhy.targets import Function, Target, Top
 
 INPUT = "input"
 """The layer name of the image itself."""
@@ -28,39 +29,116 @@ def module_name(layer: str) -> str:
     return layer.partition("#")[0]
 
 
-def layer_search(model: Model, config: ExplainConfig, batch: Batch) -> LayerSearch:
-    """The search for a layer: the network, its inputs, and the score by which layers are compared."""
-    return LayerSearch(model.module, batch.inputs, layer_probe(model, config))
+def layer_search(model: Model, config: ExplainConfig, batch: Batch, index: int = 0) -> LayerSearch:
+    """The search for a layer: the network, its inputs, the sample, and the scores by which layers are compared."""
+    probe = layer_probe(model, config, index)
+    return LayerSearch(model.module, batch.inputs, probe, index, learning=config.create_graph)
 
 
-def layer_probe(model: Model, config: ExplainConfig) -> LayerProbe:
-    """The score by which layers are compared: the top class, so that every class is explained at the same layer.
+def layer_probe(model: Model, config: ExplainConfig, index: int = 0) -> LayerProbe:
+    """The scores by which layers are compared: those of the target that was asked, for one sample.
 
-    The user's functions and words of a caption use another part of the output, so their own scores are compared.
+    A class's score is its logit; where the gradient is zero throughout, the top class is compared instead. A layer that
+    sees all classes serves every target made of class scores; the user's functions and words of a caption use another
+    part of the output.
     """
     keys = frozenset(config.target.output_keys())
-    target = config.target.of_samples(slice(0, 1)) if keys else Top(1)
+    target = config.target.of_samples(slice(index, index + 1))
 
-    def scores(raw: Any) -> Tensor:
-        return target.evaluate(replace(model_output(model, config, 1, raw), score="logit")).scores
+    def scores_of(target: Target) -> Callable[[Any], Tensor]:
+        return lambda raw: target.evaluate(replace(model_output(model, config, 1, raw), score="logit")).scores
 
-    return LayerProbe(scores, key=(config.output, keys))
-
-
-def resolve_layers(model: Model, config: ExplainConfig, batch: Batch) -> list[Candidate]:
-    """The requested layers, each with its layout proved.
-
-    Raises:
-        LayerError, LayoutError: a layer does not exist, or no layout of it can be proved.
-    """
-    layer = model.layer if config.layer is None else config.layer
-    wanted: Sequence[str | nn.Module | None] = (
-        [layer] if layer is None or isinstance(layer, str | nn.Module) else list(layer)
+    return LayerProbe(
+        scores_of(target),
+        key=(config.output, target_key(target), keys),
+        family=(config.output, keys),
+        fallback=None if keys else scores_of(Top(1)),
     )
-    if not wanted:
-        raise InputError("layer is an empty list. Give at least one layer, or None to find one.")
-    search = layer_search(model, config, batch)
-    return [find_layer(search) if one is None else named_layer(search, one, config.layout) for one in wanted]
+
+
+def target_key(target: Any) -> Hashable:
+    """A key that is equal for equal targets.
+
+    >>> target_key(Top(1)) == target_key(Top(1)), target_key(Top(1)) == target_key(Top(2))
+    (True, False)
+    """
+    if isinstance(target, Tensor):
+        return (tuple(target.shape), tuple(target.flatten().tolist()))
+    if isinstance(target, Function):
+        return (Function, target.name, *target.output_keys())
+    if dataclasses.is_dataclass(target):
+        return (type(target), *(target_key(getattr(target, f.name)) for f in dataclasses.fields(target)))
+    if isinstance(target, tuple | list):
+        return tuple(map(target_key, target))
+    return target if isinstance(target, Hashable) else (type(target), id(target))
+
+
+class LayerChoice:
+    """The layers that a request is explained at: named by the user, or found, and found again for samples whose scores
+    do not depend on them.
+
+    Attributes:
+        candidates: the layers, each with its layout proved. Those of one group are branches of the network.
+    """
+
+    def __init__(self, model: Model, config: ExplainConfig, batch: Batch) -> None:
+        self._model, self._config, self._batch = model, config, batch
+        layer = model.layer if config.layer is None else config.layer
+        self._wanted: Sequence[str | nn.Module | None] = (
+            [layer] if layer is None or isinstance(layer, str | nn.Module) else list(layer)
+        )
+        if not self._wanted:
+            raise InputError("layer is an empty list. Give at least one layer, or None to find one.")
+        search = self._search(0)
+        self._named = {i: named_layer(search, w, config.layout) for i, w in enumerate(self._wanted) if w is not None}
+        self._group = find_group(search) if None in self._wanted else None
+        self._tried: list[LayerGroup] = [] if self._group is None else [self._group]
+
+    @property
+    def candidates(self) -> list[Candidate]:
+        """The layers in the order of the request."""
+        found: list[Candidate] = []
+        for i in range(len(self._wanted)):
+            if i in self._named:
+                found.append(self._named[i])
+            elif self._group is not None:
+                several = len(self._group.branches) > 1
+                found += [replace(branch, group=i + 1 if several else 0) for branch in self._group.branches]
+        return list({c.name: c for c in reversed(found)}.values())[::-1]
+
+    @property
+    def found(self) -> list[str]:
+        """The names of the layers that were found, not named."""
+        return [] if self._group is None else [branch.name for branch in self._group.branches]
+
+    def keep(self, name: str) -> None:
+        """Keep one of the branches only."""
+        if self._group is not None:
+            self._group = LayerGroup(tuple(branch for branch in self._group.branches if branch.name == name))
+
+    def reconsider(self, sample: int, *, instead: bool) -> bool:
+        """Find layers for a sample whose score does not depend on the present ones; False if there are no others.
+
+        Args:
+            sample: the index of the sample.
+            instead: use them instead of the present layers, not in addition.
+        """
+        if self._group is None:
+            return False
+        search = self._search(sample)
+        for other in [*known_groups(search), None]:
+            if other in self._tried:
+                continue
+            other = other or find_group(search, again=True)
+            self._tried.append(other)
+            fresh = [branch for branch in other.branches if branch.name not in self.found]
+            if fresh:
+                self._group = other if instead else LayerGroup((*self._group.branches, *fresh))
+                return True
+        return False
+
+    def _search(self, index: int) -> LayerSearch:
+        return layer_search(self._model, self._config, self._batch, index)
 
 
 def check_layer_names(model: Model, config: ExplainConfig) -> None:

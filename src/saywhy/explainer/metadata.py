@@ -12,9 +12,11 @@ from torch import Tensor
 
 from saywhy import diagnostics
 from saywhy.diagnostics import Diagnostic, Diagnostics, Evidence
+from saywhy.engine.layers import is_bypassed
 from saywhy.engine.trace import Candidate
 from saywhy.errors import SaywhyWarning
-from saywhy.explainer.runner import BatchResult, Runner
+from saywhy.explainer.batch_result import BatchResult, alike, merged_names
+from saywhy.explainer.runner import Runner
 from saywhy.methods.method import AttributionResult
 from saywhy.methods.registry import find_method
 from saywhy.models.inputs import Batch
@@ -49,6 +51,7 @@ class MapMetadata:
     @staticmethod
     def of(runner: Runner, results: Sequence[BatchResult], agreement: tuple[str, float] | None) -> "MapMetadata":
         """Join the results of several batches."""
+        results = alike(results)
         first = results[0]
         attributions = {
             key: AttributionResult.stacked([r.attributions[key] for r in results]) for key in first.attributions
@@ -57,7 +60,7 @@ class MapMetadata:
         known = [p for p in probabilities if p is not None]
         return MapMetadata(
             runner=runner,
-            layers={layer.name: layer for layer in first.layers},
+            layers=merged_names(results),
             maps={
                 key: attributions[key].maps if key in attributions else torch.cat([r.maps[key] for r in results])
                 for key in first.maps
@@ -76,7 +79,11 @@ class MapMetadata:
         common: list[Diagnostic | None] = [diagnostics.input_diagnostic()]
         if layer in self.layers:
             found = self.layers[layer]
-            common = [diagnostics.layout_diagnostic(found), diagnostics.calls_diagnostic(found)]
+            common = [
+                diagnostics.layout_diagnostic(found),
+                diagnostics.calls_diagnostic(found),
+                diagnostics.share_diagnostic(found),
+            ]
         if not known.uses_gradients:
             common.append(diagnostics.class_agnostic_diagnostic())
         if self.agreement is not None:
@@ -129,6 +136,18 @@ class MapMetadata:
         for cause, names in causes.items():
             shown = ", ".join(f"'{n}'" for n in names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
             warnings.warn(f"{shown}: {cause}.", SaywhyWarning, stacklevel=stacklevel)
+
+    def warn_of_bypassed_layers(self, stacklevel: int) -> None:
+        """Warn where a part of the score passes round a layer that was found."""
+        for name, layer in self.layers.items():
+            if layer.share is not None and is_bypassed(layer):
+                warnings.warn(
+                    f"only {layer.share:.0%} of the score's gradient at the image passes through layer '{name}', and "
+                    "no layer was found through which all of it passes: the map shows this part. A method of the image "
+                    "itself ('integrated-gradients', 'occlusion') shows all of it.",
+                    SaywhyWarning,
+                    stacklevel=stacklevel,
+                )
 
     def provenance(self, batch: Batch, targets: list[list[str]], version: int) -> dict[str, Any]:
         """Everything needed to compute the maps again.

@@ -1,5 +1,6 @@
 """Running a request: one forward and one backward pass for all one-pass methods, then the methods of several passes."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,14 +11,16 @@ from torch import Tensor, nn
 
 from saywhy.diagnostics import Evidence
 from saywhy.engine import tree
-from saywhy.engine.capture import Capture, Watched
+from saywhy.engine.capture import Capture, LayerNotRun, Watched
 from saywhy.engine.capture import capture as run_capture
 from saywhy.engine.precision import ModelVariant, fastest
 from saywhy.engine.preserve import exclusive_run
 from saywhy.engine.runner import ModelRunner, input_layer
 from saywhy.engine.trace import Candidate
+from saywhy.errors import SaywhyWarning
+from saywhy.explainer.batch_result import BatchResult, concatenated, merged
 from saywhy.explainer.config import ExplainConfig
-from saywhy.explainer.layers import INPUT, check_layer_names, module_name, resolve_layers
+from saywhy.explainer.layers import INPUT, LayerChoice, check_layer_names, module_name
 from saywhy.explainer.outputs import model_output, target_probabilities
 from saywhy.methods.method import AttributionResult, Method
 from saywhy.methods.registry import find_method
@@ -26,27 +29,6 @@ from saywhy.models.inputs import Batch, black_of, translated
 from saywhy.output import ModelOutput, ScoreKind
 from saywhy.shapes import at_least_float32
 from saywhy.targets import PerSampleTarget, Target, TargetScores
-
-
-@dataclass(frozen=True)
-class BatchResult:
-    """The result for one batch.
-
-    Attributes:
-        target_scores: the scores, classes and names of the targets.
-        probabilities: [batch, target]; None without classes.
-        maps: [batch, target, *space] by (method, layer).
-        attributions: results of methods of several passes, by (method, layer).
-        evidence: statistics of activations and gradients, by layer.
-        layers: the explained layers.
-    """
-
-    target_scores: TargetScores
-    probabilities: Tensor | None
-    maps: dict[tuple[str, str], Tensor]
-    attributions: dict[tuple[str, str], AttributionResult]
-    evidence: dict[str, Evidence]
-    layers: list[Candidate]
 
 
 @dataclass(frozen=True)
@@ -63,6 +45,25 @@ class _Form:
 
 
 @dataclass(frozen=True)
+class _FirstPass:
+    """One pass over a batch: its form and layers, the network's output, the maps of one-pass methods by (method,
+    layer), evidence by layer, and how many rows the layers' activations have.
+    """
+
+    form: _Form
+    layers: dict[str, Watched]
+    raw: Any
+    target_scores: TargetScores
+    maps: dict[tuple[str, str], Tensor]
+    evidence: dict[str, Evidence]
+    rows: set[int]
+
+
+_GIVEN_UP = 3
+"""After so many samples for which no other layer was found, scores without a gradient are taken as such."""
+
+
+@dataclass(frozen=True)
 class Runner:
     """Runs a request on batches.
 
@@ -76,10 +77,6 @@ class Runner:
     config: ExplainConfig
     resolved_layers: Sequence[Candidate] = ()
 
-    def layers(self, batch: Batch) -> list[Candidate]:
-        """The requested layers, each with its layout proved."""
-        return list(self.resolved_layers) or resolve_layers(self.model, self.config, batch)
-
     def model_output(self, samples: int, raw: Any, score: ScoreKind = "logit") -> ModelOutput:
         """The class scores in the model's output."""
         return model_output(self.model, self.config, samples, raw, score)
@@ -89,12 +86,33 @@ class Runner:
         return replace(self, config=replace(self.config, **changes))
 
     def capture(self, batch: Batch) -> tuple[Capture, TargetScores, list[Candidate]]:
-        """One pass over a batch, with the layers watched."""
+        """One pass over a batch, with the layers watched; of several branches the first on which a score depends.
+
+        Warns if other branches carry evidence too, and there is no layer before them.
+        """
         with translated(self.model, batch):
-            layers = self.layers(batch)
-            form = self._form(batch, layers)
-            captured, target_scores = self._pass(form, [form.watched(c) for c in layers], batch.size)
-        return captured, target_scores, layers
+            choice = None if self.resolved_layers else LayerChoice(self.model, self.config, batch)
+            while True:
+                layers = list(self.resolved_layers) if choice is None else choice.candidates
+                form = self._form(batch, layers)
+                try:
+                    captured, target_scores = self._pass(form, [form.watched(c) for c in layers], batch.size)
+                except LayerNotRun:
+                    if choice is None or not choice.reconsider(0, instead=True):
+                        raise
+                    continue
+                if choice is None or not any(c.group for c in layers):
+                    return captured, target_scores, layers
+                gradients = captured.gradients()
+                alive = [name for name in choice.found if bool(gradients[name].any())]
+                if len(alive) > 1:
+                    warnings.warn(
+                        f"the score depends on the image through {' and '.join(map(repr, alive))}; only {alive[0]!r} "
+                        "is taken. Name the layers: layer=[...].",
+                        SaywhyWarning,
+                        stacklevel=3,
+                    )
+                choice.keep((alive or choice.found)[0])
 
     def run_all(self, batch: Batch, size: int | None) -> list[BatchResult]:
         """Run a batch, in parts of at most ``size`` samples."""
@@ -110,46 +128,100 @@ class Runner:
         ]
 
     def run(self, batch: Batch) -> BatchResult:
-        """Compute the maps of all methods, layers and targets for one batch."""
-        methods = self.config.methods
-        one_pass = [m for m in methods if m.passes == "one"]
+        """Compute the maps of all methods, layers and targets for one batch.
+
+        Layers are found again for samples whose score does not depend on those that are known. Samples that the network
+        does not run together are explained one by one.
+        """
         with translated(self.model, batch):
-            if any(m.at == "layer" for m in methods):
-                candidates = self.layers(batch)
-            else:
+            choice = None
+            if not any(m.at == "layer" for m in self.config.methods):
                 check_layer_names(self.model, self.config)
-                candidates = []
-            form = self._form(batch, candidates)
-            layers = {c.name: form.watched(c) for c in candidates}
-            if any(m.at == "input" for m in methods):
-                layers[INPUT] = input_layer(form.inputs)
-            watched = [w for w in layers.values() if w.module is not None or any(m.at == "input" for m in one_pass)]
-            if watched:
-                captured, target_scores = self._pass(form, watched, batch.size)
-                raw = captured.output
-                maps, evidence = self._one_pass_maps(captured, one_pass)
-            else:
-                raw, target_scores = self._forward(form, batch.size)
-                maps, evidence = {}, {}
-            attributions: dict[tuple[str, str], AttributionResult] = {}
-            for method in methods:
+            elif not self.resolved_layers:
+                choice = LayerChoice(self.model, self.config, batch)
+            given_up: set[int] = set()
+            while True:
+                candidates = self._candidates(choice)
+                try:
+                    first = self._first_pass(batch, candidates)
+                except LayerNotRun:
+                    if batch.size > 1:
+                        return self._one_by_one(batch)
+                    if choice is None or not choice.reconsider(0, instead=True):
+                        raise
+                    continue
+                if first.rows - {batch.size} and batch.size > 1:
+                    return self._one_by_one(batch)
+                if choice is None or not self._changed(choice, first, given_up):
+                    break
+        every = choice is None
+        return merged(self._all_passes(batch, candidates, first), every)
+
+    def _candidates(self, choice: LayerChoice | None) -> list[Candidate]:
+        if choice is not None:
+            return choice.candidates
+        return list(self.resolved_layers) if any(m.at == "layer" for m in self.config.methods) else []
+
+    def _one_by_one(self, batch: Batch) -> BatchResult:
+        return concatenated(self.run_all(batch, 1))
+
+    def _changed(self, choice: LayerChoice, first: "_FirstPass", given_up: set[int]) -> bool:
+        """Whether other layers were chosen, because of scores that depend on none of the layers."""
+        known = [first.evidence[name].gradient for name in choice.found if name in first.evidence]
+        if not known:
+            return False
+        alive = torch.stack([g.detach() != 0 for g in known])  # (layer, batch, target)
+        reached = alive.any(0)  # (batch, target)
+        if bool(reached.all()):
+            return False
+        for sample, row in enumerate(reached.tolist()):
+            missing = any(name and not r for name, r in zip(first.target_scores.names[sample], row, strict=True))
+            if sample in given_up or not missing or len(given_up) == _GIVEN_UP:
+                continue
+            if choice.reconsider(sample, instead=False):
+                return True
+            given_up.add(sample)
+        return False
+
+    def _first_pass(self, batch: Batch, candidates: Sequence[Candidate]) -> "_FirstPass":
+        """The pass of all one-pass methods, from which the targets are known too."""
+        one_pass = [m for m in self.config.methods if m.passes == "one"]
+        form = self._form(batch, candidates)
+        layers = {c.name: form.watched(c) for c in candidates}
+        if any(m.at == "input" for m in self.config.methods):
+            layers[INPUT] = input_layer(form.inputs)
+        watched = [w for w in layers.values() if w.module is not None or any(m.at == "input" for m in one_pass)]
+        if not watched:
+            raw, target_scores = self._forward(form, batch.size)
+            return _FirstPass(form, layers, raw, target_scores, {}, {}, set())
+        captured, target_scores = self._pass(form, watched, batch.size)
+        rows = {len(a) for a in captured.activations.values()}
+        maps, evidence = self._one_pass_maps(captured, one_pass) if rows == {batch.size} else ({}, {})
+        return _FirstPass(form, layers, captured.output, target_scores, maps, evidence, rows)
+
+    def _all_passes(self, batch: Batch, candidates: list[Candidate], first: "_FirstPass") -> BatchResult:
+        """The result with the methods of several passes."""
+        maps, attributions = dict(first.maps), {}
+        with translated(self.model, batch):
+            for method in self.config.methods:
                 if method.passes == "several":
                     # The targets are those of the unaltered image.
-                    target = self.config.target.resolved(self.model_output(batch.size, raw))
-                    runner = self._model_runner(form, batch, target, method.score)
-                    for layer in layers.values():
+                    target = self.config.target.resolved(self.model_output(batch.size, first.raw))
+                    runner = self._model_runner(first.form, batch, target, method.score)
+                    for layer in first.layers.values():
                         if (layer.module is None) == (method.at == "input"):
                             found = self._several_passes(method, runner.at(layer))
                             attributions[method.name, layer.name] = found
                             maps[method.name, layer.name] = found.maps
-        order = [(m.name, name) for m in methods for name in layers if (m.name, name) in maps]
+        order = [(m.name, name) for m in self.config.methods for name in first.layers if (m.name, name) in maps]
         return BatchResult(
-            target_scores=target_scores,
-            probabilities=target_probabilities(self.model_output(batch.size, raw), target_scores),
+            target_scores=first.target_scores,
+            probabilities=target_probabilities(self.model_output(batch.size, first.raw), first.target_scores),
             maps={key: maps[key] for key in order},
             attributions=attributions,
-            evidence=evidence,
+            evidence=first.evidence,
             layers=candidates,
+            shown={candidate.name: candidate for candidate in candidates},
         )
 
     def predict(self, batch: Batch) -> ModelOutput:
