@@ -298,18 +298,15 @@ class Explanation:
         incomplete.
 
         Raises:
-            InputError: the suffix is another one, or the folder cannot be written.
+            InputError: the suffix is another one.
+            WriteError: the disk is full, or the folder cannot be written.
         """
         file = Path(path)
         writers = {".png": "saywhy.view.sheet:save_png", ".html": "saywhy.view.report:save_html"}
         writers |= {".npz": "saywhy.io.npz:save_npz"}
         if file.suffix.lower() not in writers:
             raise InputError(f"'{file}': the suffix must be {', '.join(writers)}, got '{file.suffix}'.")
-        try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            resolve_name(writers[file.suffix.lower()])(self, file)
-        except OSError as error:
-            raise InputError(f"'{file}' cannot be written: {error}") from error
+        resolve_name(writers[file.suffix.lower()])(self, file)
         return file
 
     def show(self) -> None:

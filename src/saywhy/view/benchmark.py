@@ -53,11 +53,8 @@ def save_benchmark(benchmark: "Benchmark", path: Path) -> Path:
     written = (
         benchmark_html(benchmark) if suffix == ".html" else json.dumps(benchmark.record(), indent=1, ensure_ascii=False)
     )
-    try:
-        with atomic_write(path) as temporary:
-            temporary.write_text(written, encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"'{path}' cannot be written: {error}") from error
+    with atomic_write(path) as temporary:
+        temporary.write_text(written, encoding="utf-8")
     return path
 
 

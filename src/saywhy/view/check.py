@@ -54,11 +54,8 @@ def save_check(check: "Check", path: Path) -> Path:
     if path.suffix.lower() != ".html":
         raise InputError(f"'{path}': a check is written as one page, expected the suffix .html, got '{path.suffix}'.")
     page = check_html(check)
-    try:
-        with atomic_write(path) as temporary:
-            temporary.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"'{path}' cannot be written: {error}") from error
+    with atomic_write(path) as temporary:
+        temporary.write_text(page, encoding="utf-8")
     return path
 
 
