@@ -151,7 +151,7 @@ def test_a_checkpoint_with_any_flipped_bit_is_refused(tmp_path: Path) -> None:
         damaged = bytearray(sound)
         damaged[place // 8] ^= 1 << place % 8
         file.write_bytes(damaged)
-        with pytest.raises(WeightsError, match="a.checkpoint"):
+        with pytest.raises(WeightsError, match=r"a\.checkpoint"):
             load_checkpoint(file, {"seed": 1})
 
 

@@ -20,7 +20,7 @@ from saywhy.benchmarking.config import BenchmarkConfig
 from saywhy.errors import InputError, WriteError
 from saywhy.io.atomic import append, atomic_write, writing
 from saywhy.io.checksum import is_sound, sealed
-from saywhy.io.limits import check_bytes, is_number, parse_json
+from saywhy.io.limits import check_text, is_number, parse_json
 from saywhy.io.lock import locked
 
 ROWS = "rows.jsonl"
@@ -89,7 +89,7 @@ def _stored(file: Path, header: Mapping[str, Any]) -> KeptRows:
     """Read the rows of a file, or begin it."""
     with writing(file):
         if file.exists():
-            check_bytes(file, file.stat().st_size, InputError)
+            check_text(file, InputError)
         lines = file.read_bytes().split(b"\n") if file.exists() else [b""]
         if lines[-1]:  # an incomplete line of an interrupted run is removed, and its image evaluated again
             os.truncate(file, file.stat().st_size - len(lines[-1]))

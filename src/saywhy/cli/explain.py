@@ -113,7 +113,7 @@ def explain(
     if explanations:
         paths = write(explanations)
         if as_json:
-            print(json.dumps([record(e) for e in explanations], indent=1))
+            screen.say_json([record(e) for e in explanations])
         else:
             screen.note(f"model {loaded.name}")
             print_table(explanations)

@@ -1,6 +1,5 @@
 """Textual explanations: the channels of highest and lowest importance for a target, by name or by example images."""
 
-import json
 import os
 import warnings
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ from saywhy.explainer.config import ExplainConfig
 from saywhy.explainer.prepare import prepare
 from saywhy.explainer.runner import Runner
 from saywhy.images import Box, images_in, read_image
+from saywhy.io.limits import check_text, parse_json
 from saywhy.models import Model
 from saywhy.models.inputs import as_batch
 from saywhy.output import ScoreKind
@@ -252,7 +252,8 @@ def names_of(
 
 def _read(path: Path) -> Mapping[str, Any]:
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
+        check_text(path, InputError)
+        entries = parse_json(path.read_bytes())
     except OSError as error:
         raise InputError(f"the file of concepts '{path}' cannot be read: {error.strerror or error}.") from error
     except ValueError as error:

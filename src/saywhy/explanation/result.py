@@ -22,6 +22,7 @@ from saywhy.methods.fusion import Fusion
 from saywhy.methods.registry import find_method
 from saywhy.output import ScoreKind
 from saywhy.shapes import Classes, MapStack, Scores
+from saywhy.terminal import printable
 from saywhy.validation import whole_number
 
 UNAVAILABLE = (
@@ -118,7 +119,7 @@ class Explanation:
     def __repr__(self) -> str:
         batch, count, *grid = self.maps.shape
         first = ", ".join(
-            f"{name} ({score:.3g})"
+            f"{printable(name, one_line=True)} ({score:.3g})"
             for name, score in zip(self.targets[0][:3], self.scores[0, :3].tolist(), strict=True)
         )
         more = ", …" if count > 3 else ""

@@ -59,6 +59,16 @@ def atomic_write(path: str | Path, old: Path | None = None) -> Iterator[Path]:
                 temporary.unlink(missing_ok=True)
 
 
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text in UTF-8 by :func:`atomic_write`; lone surrogates, which UTF-8 lacks, become escapes.
+
+    Raises:
+        WriteError: the disk is full, or the folder cannot be written.
+    """
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
+
+
 def append(path: Path, text: str) -> None:
     """Append a text to a file, completely or not at all, and wait until it is on the disk.
 

@@ -13,8 +13,8 @@ from typing import Any
 
 from saywhy.errors import SaywhyError
 
-MAX_BYTES = 2**30
-"""A file may unpack to its own size, or to this many bytes; a text file (JSON, XML, CSV) may be as large."""
+MAX_BYTES = 2**29
+"""A file may unpack to its own size, or to this many bytes. A text file (JSON, CSV) may have four times as many."""
 
 _VARIABLE = "SAYWHY_MAX_BYTES"
 _ENTRIES = 200_000
@@ -25,20 +25,20 @@ def max_bytes() -> int:
     """Return the limit in bytes: ``MAX_BYTES``, or the environment variable ``SAYWHY_MAX_BYTES``.
 
     >>> max_bytes()
-    1073741824
+    536870912
     """
     given = os.environ.get(_VARIABLE, "")
     return int(given) if given.isascii() and given.isdecimal() and len(given) < 20 else MAX_BYTES
 
 
-def check_bytes(path: Path, declared: int, error: type[SaywhyError], packed: int | None = None) -> None:
+def check_bytes(path: Path, declared: int, error: type[SaywhyError], packed: int = 0) -> None:
     """Check the number of bytes that a file unpacks to.
 
     Args:
         path: the file, for the message.
         declared: the number of bytes in memory, as the file declares it.
         error: the class of the error.
-        packed: the size of the file, which is always allowed; None for a text file.
+        packed: the size of the file, which is always allowed.
 
     Raises:
         SaywhyError: of the class ``error``; the number is above the limit.
@@ -47,12 +47,26 @@ def check_bytes(path: Path, declared: int, error: type[SaywhyError], packed: int
     >>> check_bytes(Path("a.npz"), 5 * 10**9, InputError, packed=2_000_000)
     Traceback (most recent call last):
     saywhy.errors.InputError: 'a.npz' is refused before it is read: it would take 5,000,000,000 bytes of memory, more
-    than the limit of 1,073,741,824. If you trust it, set the environment variable SAYWHY_MAX_BYTES to that number.
+    than the limit of 536,870,912. If you trust it, set the environment variable SAYWHY_MAX_BYTES to that number.
     """
-    if declared > max(max_bytes(), packed or 0):
+    if declared > max(max_bytes(), packed):
         raise error(
-            f"'{path}' is refused before it is read: it would take {declared:,} bytes of memory, more than the limit of "
-            f"{max_bytes():,}. If you trust it, set the environment variable {_VARIABLE} to that number."
+            f"'{path}' is refused before it is read: it would take {declared:,} bytes of memory, more than the limit "
+            f"of {max_bytes():,}. If you trust it, set the environment variable {_VARIABLE} to that number."
+        )
+
+
+def check_text(path: Path, error: type[SaywhyError]) -> None:
+    """Check the size of a text file before it is read and parsed.
+
+    Raises:
+        SaywhyError: of the class ``error``; it has more than four times the limit.
+    """
+    size = path.stat().st_size
+    if size > 4 * max_bytes():
+        raise error(
+            f"'{path}' is refused before it is read: it has {size:,} bytes, more than {4 * max_bytes():,}. If you "
+            f"trust it, set the environment variable {_VARIABLE} to {-(-size // 4)}."
         )
 
 

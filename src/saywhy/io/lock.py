@@ -50,7 +50,7 @@ def _acquire(file: Path, target: Path) -> int:
             owner = os.read(handle, 20).decode("ascii", "replace")
             os.close(handle)
             raise WriteError(
-                f"another run (process {owner or 'unknown'}) is writing '{target}'. Wait for it, or give another output."
+                f"another run (process {owner or 'unknown'}) is writing '{target}'. Wait for it, or give another file."
             )
         with contextlib.suppress(OSError):
             if os.fstat(handle).st_ino == os.stat(file).st_ino:  # the last owner did not remove it in between

@@ -12,7 +12,7 @@ from jinja2 import Environment, Template
 from markupsafe import Markup
 
 from saywhy.errors import InputError
-from saywhy.io.atomic import atomic_write
+from saywhy.io.atomic import write_text
 from saywhy.metrics.class_agnostic import BASELINE_NAMES, CLASS_AGNOSTIC_BASELINES
 from saywhy.metrics.registry import find_metric
 from saywhy.view.payload import dumps
@@ -53,8 +53,7 @@ def save_benchmark(benchmark: "Benchmark", path: Path) -> Path:
     written = (
         benchmark_html(benchmark) if suffix == ".html" else json.dumps(benchmark.record(), indent=1, ensure_ascii=False)
     )
-    with atomic_write(path) as temporary:
-        temporary.write_text(written, encoding="utf-8")
+    write_text(path, written)
     return path
 
 

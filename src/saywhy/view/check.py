@@ -15,7 +15,7 @@ from PIL import Image
 
 from saywhy.checks.catalogue import CHECKS
 from saywhy.errors import InputError
-from saywhy.io.atomic import atomic_write
+from saywhy.io.atomic import write_text
 from saywhy.metrics.class_agnostic import BASELINE_NAMES
 from saywhy.view.flat import flat
 from saywhy.view.overlay import heat_over
@@ -54,8 +54,7 @@ def save_check(check: "Check", path: Path) -> Path:
     if path.suffix.lower() != ".html":
         raise InputError(f"'{path}': a check is written as one page, expected the suffix .html, got '{path.suffix}'.")
     page = check_html(check)
-    with atomic_write(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+    write_text(path, page)
     return path
 
 

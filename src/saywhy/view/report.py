@@ -15,7 +15,7 @@ from pathlib import Path
 from jinja2 import Environment, Template
 from markupsafe import Markup
 
-from saywhy.io.atomic import atomic_write
+from saywhy.io.atomic import write_text
 from saywhy.view.payload import Payload, dumps, payload
 from saywhy.view.protocols import ExplanationLike, TaskResultLike
 
@@ -57,8 +57,7 @@ def report_html(data: Payload) -> str:
 def save_html(shown: ExplanationLike | TaskResultLike, path: str | Path, title: str | None = None) -> Path:
     """Write the explanation as one self-contained page, atomically; return the path."""
     page = report_html(payload(shown, title))
-    with atomic_write(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+    write_text(path, page)
     return Path(path)
 
 
