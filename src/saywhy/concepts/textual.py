@@ -23,7 +23,7 @@ from saywhy.output import ScoreKind
 from saywhy.progress import counted
 from saywhy.shapes import at_least_float32
 from saywhy.targets import as_target
-from saywhy.validation import real_number, whole_number
+from saywhy.validation import file_path, real_number, whole_number
 
 LEAST_IOU = 0.05
 """The minimum intersection over union of a neuron and its concept (Grad-CAM paper, section 7)."""
@@ -236,7 +236,7 @@ def names_of(
     >>> names_of({"3": "fur", 4: {"name": "sky", "iou": 0.04}})
     {3: 'fur'}
     """
-    entries = concepts if isinstance(concepts, Mapping) else _read(Path(concepts))
+    entries = concepts if isinstance(concepts, Mapping) else _read(file_path("concepts", concepts))
     found = {}
     for key, entry in entries.items():
         index = int(key) if isinstance(key, int) or (isinstance(key, str) and key.isdecimal()) else -1

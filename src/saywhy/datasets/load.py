@@ -7,6 +7,7 @@ from pathlib import Path
 from saywhy.datasets.localized import Dataset
 from saywhy.datasets.registry import READERS, Reader
 from saywhy.errors import InputError
+from saywhy.validation import file_path
 
 
 def open_dataset(spec: "str | os.PathLike[str]", *, allow_outside: bool = False) -> Dataset:
@@ -26,12 +27,12 @@ def open_dataset(spec: "str | os.PathLike[str]", *, allow_outside: bool = False)
     >>> open_dataset("toybox:val")[3].labels
     ('lamp', 'bird', 'key')
     """
-    text = os.fspath(spec)
+    text = os.fspath(file_path("data", spec))
     kind, colon, rest = text.partition(":")
     reader = READERS.lookup(kind) if colon else None
     if reader is not None and reader.looks_like is None:
         return reader.function(rest)
-    if reader is not None and not Path(text).exists():
+    if reader is not None and not os.path.exists(text):
         return _open(reader, rest, allow_outside)
     path, _ = _path_and_split(text)
     found = _layout_of(path)
@@ -63,10 +64,10 @@ def _open(reader: Reader, text: str, allow_outside: bool) -> Dataset:
 def _path_and_split(text: str) -> tuple[Path, str | None]:
     """A path that there is, and what comes after it."""
     whole = Path(text).expanduser()
-    if text and whole.exists():
+    if text and os.path.exists(whole):
         return whole, None
     before, colon, split = text.rpartition(":")
-    if colon and before and split and Path(before).expanduser().exists():
+    if colon and before and split and os.path.exists(Path(before).expanduser()):
         return Path(before).expanduser(), split
     raise InputError(f"there is no file or folder '{text}'. {_known()}")
 

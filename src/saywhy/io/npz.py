@@ -2,6 +2,7 @@
 
 import json
 import math
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -78,6 +79,7 @@ def load_with_task(path: Path) -> tuple[Explanation, dict[str, Any] | None]:
         RuntimeError,
         IndexError,
         SyntaxError,
+        tokenize.TokenError,
         zipfile.BadZipFile,
         zlib.error,
     ) as error:

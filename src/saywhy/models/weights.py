@@ -15,6 +15,7 @@ from torch.nn.parameter import is_lazy
 from saywhy.engine import traverse
 from saywhy.errors import GradientError, ModelError, WeightsError, nearest
 from saywhy.models.torch_file import check_torch_file
+from saywhy.validation import file_path
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "state_dict_ema", "model_ema", "net", "weights")
 _PREFIXES = ("module.", "_orig_mod.", "model.")  # DataParallel, torch.compile, Lightning
@@ -33,7 +34,7 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
         WeightsError: there is no such file, it is damaged, it holds no state dict, it unpacks to more than the limit of
             :mod:`saywhy.io.limits`, or reading it would execute code.
     """
-    file = Path(path)
+    file = file_path("weights", path, WeightsError)
     if not os.path.isfile(file):
         raise WeightsError(f"there is no weights file '{file}'.{_nearest_file(file)}")
     if file.suffix == ".safetensors" or _is_safetensors(file):
@@ -48,20 +49,9 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
             f"'{file}' is refused: reading it would execute code inside it, or it is damaged "
             f"({_first_sentence(error)}). Ask its author for a safetensors file or a plain state dict."
         ) from error
-    except (
-        RuntimeError,
-        EOFError,
-        OSError,
-        ValueError,
-        KeyError,
-        IndexError,
-        AttributeError,
-        TypeError,
-        MemoryError,
-        RecursionError,
-        AssertionError,
-        OverflowError,
-    ) as error:
+    except WeightsError:
+        raise
+    except Exception as error:  # a damaged file can raise any error in the unpickler
         raise WeightsError(f"'{file}' is not a weights file that torch can read: {_first_sentence(error)}") from error
     return _state_dict(found, file)
 
