@@ -32,7 +32,7 @@ _NARROWEST = 10
 class PlainTable(Table):
     """A table whose cells are plain texts: square brackets are no markup, and control codes are escaped."""
 
-    def add_row(self, *cells: object, style: Any = None, end_section: bool = False) -> None:  # type: ignore[override]
+    def add_row(self, *cells: object, style: Any = None, end_section: bool = False) -> None:
         """Add a row of texts, numbers or None."""
         plain = (Text("" if cell is None else printable(cell, one_line=True)) for cell in cells)
         super().add_row(*plain, style=style, end_section=end_section)

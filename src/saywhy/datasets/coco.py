@@ -35,7 +35,7 @@ from saywhy.datasets.localized import (
 )
 from saywhy.datasets.registry import reader
 from saywhy.errors import InputError, nearest
-from saywhy.images import Box
+from saywhy.images import MOST_PIXELS, Box
 
 DEFAULT_SPLITS = ("val2017", "val2014", "train2017", "train2014")
 """The default split is the first of these that exists."""
@@ -191,6 +191,8 @@ def _images(path: "str | os.PathLike[str]", data: Any) -> tuple[tuple[int, str, 
             raise rows.twice(index, "id", image_id)
         size = (row.get("width"), row.get("height"))
         known = all(type(side) is int and side > 0 for side in size)
+        if known and size[0] * size[1] > MOST_PIXELS:  # type: ignore[operator]
+            raise InputError(f"{rows.place(index)}: an image may have {MOST_PIXELS:,} pixels, got {some(size)[:60]}.")
         found[image_id] = (image_id, name, size if known else None)  # type: ignore[assignment]
     return tuple(found.values())
 

@@ -27,7 +27,8 @@ def open_dataset(spec: "str | os.PathLike[str]", *, allow_outside: bool = False)
     >>> open_dataset("toybox:val")[3].labels
     ('lamp', 'bird', 'key')
     """
-    text = os.fspath(file_path("data", spec))
+    file_path("data", spec)
+    text = os.fspath(spec)
     kind, colon, rest = text.partition(":")
     reader = READERS.lookup(kind) if colon else None
     if reader is not None and reader.looks_like is None:

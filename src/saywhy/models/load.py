@@ -57,7 +57,9 @@ def load(
     >>> load(nn.Linear(3, 2), labels=["no", "yes"]).labels
     ('no', 'yes')
     """
-    weights = None if weights is None else os.fspath(file_path("weights", weights, WeightsError))
+    if weights is not None:
+        file_path("weights", weights, WeightsError)
+        weights = os.fspath(weights)
     found = _find(model, weights)
     if preprocess is not None:
         found.preprocess = as_preprocess(preprocess)
