@@ -25,7 +25,7 @@ from saywhy.models import Model
 from saywhy.models.inputs import Batch, translated
 from saywhy.output import ScoreKind
 from saywhy.targets import as_target
-from saywhy.validation import true_or_false, validate
+from saywhy.validation import validate
 
 
 def explain(
@@ -92,7 +92,6 @@ def explain(
     >>> e.maps.shape, e.layers
     (torch.Size([5, 2, 8, 8]), ('0',))
     """
-    true_or_false(keep_model=keep_model)
     methods, settings = resolve_methods(method, parameters)
     config = ExplainConfig(
         target=as_target(target),

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from saywhy.diagnostics import Diagnostic, State
+from saywhy.diagnostics import Diagnostic, DiagnosticState
 from saywhy.errors import InputError
 from saywhy.explanation import Explanation, Metadata
 from saywhy.images import MOST_PIXELS, SourceImage
@@ -140,7 +140,7 @@ def _check(e: Explanation) -> None:
         "every map has diagnostics": all(len(by_sample) == batch for by_sample in e.diagnostics.values())
         and all(len(row) == count for row in rows)
         and all(isinstance(text, str) for note in notes for text in (note.name, note.text))
-        and all(note.state in get_args(State) for note in notes),
+        and all(note.state in get_args(DiagnosticState) for note in notes),
     }
     wrong = next((what for what, true in holds.items() if not true), None)
     if wrong is not None:
