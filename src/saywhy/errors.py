@@ -6,6 +6,7 @@
     │   └── MissingExtra      an optional library is not installed
     ├── ImageError            an image cannot be read
     ├── InputError            an input does not have the shape or type that is needed
+    │   └── WriteError        a file cannot be written; also an OSError
     ├── TargetError           what is to be explained does not exist or is not a number a sample
     ├── LayerError            a layer does not exist or has no spatial map
     │   └── LayoutError       a layer's output cannot be proved to be a map of the image
@@ -19,9 +20,15 @@ Every message names the object, what was expected, what was given, and the neare
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from saywhy.terminal import printable
+
 
 class SaywhyError(Exception):
     """The base class of every error that saywhy raises on purpose."""
+
+    def __str__(self) -> str:
+        """The message, without control codes: it may quote labels and file names that others wrote."""
+        return printable(super().__str__())
 
 
 class ModelError(SaywhyError):
@@ -42,6 +49,10 @@ class ImageError(SaywhyError):
 
 class InputError(SaywhyError):
     """An input does not have the shape or type that is needed."""
+
+
+class WriteError(InputError, OSError):
+    """A file cannot be written: the disk is full, the folder is read-only, or another run is writing it."""
 
 
 class TargetError(SaywhyError):
@@ -70,6 +81,10 @@ class GradientError(SaywhyError):
 
 class SaywhyWarning(UserWarning):
     """The result is valid, but has a limitation that the user should know."""
+
+    def __str__(self) -> str:
+        """The message, without control codes."""
+        return printable(super().__str__())
 
 
 def nearest(word: str, known: Iterable[str], count: int = 3) -> list[str]:

@@ -145,6 +145,8 @@ def _existing_file(source: "str | os.PathLike[str]") -> Path:
 def _decode(image: Image.Image, name: str) -> Image.Image:
     """The image as RGB, unless it has too many pixels or is damaged."""
     width, height = image.size
+    if not width * height:
+        raise ImageError(f"{name} has no pixels: it is {width} × {height}. Give an image of at least one pixel.")
     if width * height > MOST_PIXELS:
         raise ImageError(
             f"{name} has {width} × {height} pixels, more than {MOST_PIXELS:,}: refused, because it may be "

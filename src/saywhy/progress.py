@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 
+from saywhy.terminal import printable
+
 PATIENCE = 2.0
 """Seconds after which a progress bar appears."""
 
@@ -56,6 +58,7 @@ def _bar() -> Iterator[Report]:
         return
     from rich.console import Console
     from rich.errors import LiveError
+    from rich.markup import escape
     from rich.progress import Progress
 
     progress = Progress(console=Console(stderr=True), transient=True)
@@ -64,7 +67,7 @@ def _bar() -> Iterator[Report]:
 
     def show(what: str, done: int, total: int) -> None:
         nonlocal shown
-        progress.update(task, description=what, completed=done, total=total)
+        progress.update(task, description=escape(printable(what, one_line=True)), completed=done, total=total)
         if not shown and time.monotonic() - begin > PATIENCE:
             shown = True
             with contextlib.suppress(LiveError):  # the caller already shows a bar

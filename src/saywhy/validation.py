@@ -12,9 +12,12 @@ import inspect
 import math
 import numbers
 import operator
+import os
+import sys
 import types
 import typing
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Annotated, Any, Literal, ParamSpec, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
@@ -23,6 +26,14 @@ from annotated_types import Ge, GroupedMetadata, Gt, Interval, Le, Lt
 from torch import Tensor
 
 from saywhy.errors import InputError, MethodError, SaywhyError
+
+MOST = 1_000_000
+"""The largest whole number of a method's or a metric's parameter: more samples, steps or masks take days."""
+
+_LARGEST = float(torch.finfo(torch.float32).max)
+
+MOST_SEED = 2**64 - 1
+"""The largest seed of torch."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -62,7 +73,85 @@ def checked(method: HasParameters, name: str, value: Any) -> Any:
     if annotation is inspect.Parameter.empty:  # a user-defined method
         annotation = type(default) if isinstance(default, bool | int | float) else Any
     example = f" such as {default}" if type(default) in (int, float) else ""
-    return validate(f"{method.name}: {name}", value, annotation, MethodError, example)
+    found = validate(f"{method.name}: {name}", value, annotation, MethodError, example)
+    return not_endless(f"{method.name}: {name}", found, MethodError)
+
+
+def not_endless(name: str, value: Any, error: type[SaywhyError] = InputError) -> Any:
+    """Return a value, unless it is a whole number beyond :data:`MOST` or a number beyond float32, or a list with one.
+
+    Raises:
+        SaywhyError: of the class ``error``; it is.
+
+    >>> not_endless("masks", 2**64)
+    Traceback (most recent call last):
+    saywhy.errors.InputError: masks must be at most 1,000,000, got 18446744073709551616.
+    """
+    for one in value if isinstance(value, list | tuple) else (value,):
+        if type(one) is int and abs(one) > MOST:
+            raise error(f"{name} must be at most {MOST:,}, got {_short(one)}.")
+        if type(one) is float and abs(one) > _LARGEST:
+            raise error(f"{name} must be a number that float32 can hold, got {one:g}.")
+    return value
+
+
+def plain_tensor(name: str, tensor: Tensor, error: type[SaywhyError] = InputError) -> Tensor:
+    """Return a tensor that holds plain numbers.
+
+    Raises:
+        SaywhyError: of the class ``error``; it is sparse, nested or quantised, of 8-bit floats, or without values.
+
+    >>> plain_tensor("the input", torch.zeros(2, device="meta"))
+    Traceback (most recent call last):
+    saywhy.errors.InputError: the input must hold plain numbers, got a tensor of torch.float32 on the device meta. ...
+    """
+    if not _is_plain_tensor(tensor):
+        form = (
+            "" if tensor.layout == torch.strided and not tensor.is_nested else f" ({tensor.layout}, nested or sparse)"
+        )
+        raise error(
+            f"{name} must hold plain numbers, got a tensor of {tensor.dtype} on the device {tensor.device.type}{form}. "
+            "Convert it, e.g. with tensor.to_dense(), tensor.dequantize() or tensor.float()."
+        )
+    return tensor
+
+
+def _is_plain_tensor(tensor: Tensor) -> bool:
+    small = tensor.is_floating_point() and tensor.element_size() == 1
+    odd = tensor.is_meta or tensor.is_nested or tensor.is_quantized
+    return not (small or odd) and tensor.layout == torch.strided
+
+
+def seed_number(seed: object, name: str = "seed", error: type[SaywhyError] = InputError) -> int:
+    """Return a seed of random numbers.
+
+    Raises:
+        SaywhyError: of the class ``error``; it is no whole number from 0 to 2^64 - 1.
+    """
+    found = whole_number(name, seed, error=error)
+    if found > MOST_SEED:
+        raise error(f"{name} must be a whole number of at most 2^64 - 1, got {_short(found)}.")
+    return found
+
+
+def file_path(name: str, path: object, error: type[SaywhyError] = InputError) -> Path:
+    """Return a path that a file can have.
+
+    Raises:
+        SaywhyError: of the class ``error``; it is no text or path, or no file can have this name.
+
+    >>> file_path("path", 3)
+    Traceback (most recent call last):
+    saywhy.errors.InputError: path must be a file name or a path, got 3.
+    """
+    try:
+        text = os.fspath(path)  # type: ignore[call-overload]
+        if isinstance(text, str) and "\0" not in text:
+            os.fsencode(text)
+            return Path(text)
+    except (TypeError, UnicodeEncodeError):
+        pass
+    raise error(f"{name} must be a file name or a path, got {_short(path)}.")
 
 
 def validated(error: type[SaywhyError] = InputError) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -276,17 +365,22 @@ def _convert(value: Any, annotation: Any) -> Any:
         return None if value is None else _NOTHING
     if annotation is Tensor and isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
         return torch.from_numpy(np.ascontiguousarray(value))
+    if annotation is Tensor and isinstance(value, Tensor) and not _is_plain_tensor(value):
+        return _NOTHING
     return value if isinstance(annotation, type) and isinstance(value, annotation) else _NOTHING
 
 
 def _number(value: Any, kind: type) -> Any:
     """Convert to a Python number: booleans are no numbers, and a float is never converted to an int."""
     if isinstance(value, Tensor | np.ndarray) and value.ndim == 0:
+        if isinstance(value, Tensor) and value.is_meta:
+            return _NOTHING
         value = value.item()
     if isinstance(value, bool | np.bool_) or kind is bool:
         return bool(value) if isinstance(value, bool | np.bool_) and kind is bool else _NOTHING
     if isinstance(value, numbers.Integral):
-        return kind(int(value))
+        whole = int(value)
+        return kind(whole) if kind is int or abs(whole) <= sys.float_info.max else _NOTHING
     if kind is float and isinstance(value, numbers.Real) and math.isfinite(value):
         return float(value)
     return _NOTHING
@@ -295,6 +389,8 @@ def _number(value: Any, kind: type) -> Any:
 def _list(value: Any, kind: Any) -> Any:
     """Convert to a list of one type; a list of tensors may not be one tensor."""
     if isinstance(value, Tensor | np.ndarray) and value.ndim == 1 and kind is not Tensor:
+        if isinstance(value, Tensor) and not _is_plain_tensor(value):
+            return _NOTHING
         value = value.tolist()
     if not isinstance(value, list | tuple):
         return _NOTHING
@@ -356,5 +452,8 @@ def _short(value: Any) -> str:
     """Return a value for a message, shortened."""
     if isinstance(value, Tensor | np.ndarray) and value.ndim:
         return f"{type(value).__name__} {list(value.shape)} of {value.dtype}"
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # a whole number of thousands of digits
+        return f"a {type(value).__name__}"
     return text if len(text) < 80 else f"{text[:76]} …"

@@ -6,6 +6,7 @@ import os
 import re
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from saywhy.benchmarking.rows import FORMAT_VERSION, ROWS
 from saywhy.datasets.load import open_dataset
 from saywhy.datasets.localized import Dataset, LocalizedImage, ObjectAnnotation
 from saywhy.errors import ImageError, InputError, LayerError, MethodError, MetricError, SaywhyError
+from saywhy.io.lock import locked
 from saywhy.metrics import METRICS, measure
 from saywhy.metrics.class_agnostic import CLASS_AGNOSTIC_BASELINES, sample_seed
 from saywhy.metrics.localization import energy_pointing
@@ -539,7 +541,7 @@ class TestResume:
         run(folder=tmp_path)
         first, *rows = (tmp_path / ROWS).read_text().splitlines()
         config = {name: value for name, value in json.loads(first).items() if name != "format_version"}
-        for version, older in enumerate((config, {"form": 2, **config}, {"format_version": 4, **config}), 1):
+        for version, older in enumerate((config, {"form": 2, **config}, {"format_version": 5, **config}), 1):
             if version == 2:  # keys had other names
                 rows = [row.replace('"index"', '"place"').replace('"map"', '"who"') for row in rows]
             version = older.get("format_version", version)
@@ -607,6 +609,24 @@ class TestResume:
         lines[2] = line
         (tmp_path / ROWS).write_text("\n".join(lines) + "\n")
         with pytest.raises(InputError, match=r"rows.jsonl', line 3, is damaged"):
+            run(folder=tmp_path)
+
+    def test_any_flipped_bit_gives_the_same_table_or_raises(self, tmp_path):
+        whole = run(Drawn(2), folder=tmp_path)
+        sound, refused = (tmp_path / ROWS).read_bytes(), []
+        for place in Random(0).sample(range(8 * len(sound)), 40):
+            damaged = bytearray(sound)
+            damaged[place // 8] ^= 1 << place % 8
+            (tmp_path / ROWS).write_bytes(damaged)
+            try:
+                assert_same(run(Drawn(2), folder=tmp_path), whole)
+            except InputError as error:
+                refused.append(str(error))
+        assert len(refused) > 30
+        assert all("rows.jsonl', line" in why or "holds a" in why for why in refused)
+
+    def test_two_runs_in_one_folder_raise(self, tmp_path):
+        with locked(tmp_path / ROWS), pytest.raises(InputError, match=r"another run \(process \d+\) is writing"):
             run(folder=tmp_path)
 
     def test_file_in_place_of_folder_raises(self, tmp_path):

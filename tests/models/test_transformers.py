@@ -148,3 +148,22 @@ def test_hub_name_while_offline_raises() -> None:
     with pytest.raises(ModelError, match="hf:nobody/nothing") as caught:
         saywhy.load("hf:nobody/nothing")
     assert "save_pretrained" in str(caught.value)
+
+
+@pytest.mark.parametrize("weights", [None, "random"])
+@pytest.mark.parametrize("part", ["AutoConfig", "AutoModelForImageClassification", "AutoImageProcessor"])
+def test_code_in_a_folder_is_not_run_whatever_is_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str, weights: str | None
+) -> None:
+    vit().save_pretrained(tmp_path)
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(PROCESSORS["vit"]))
+    (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Evil: pass\n")
+    file = tmp_path / ("preprocessor_config.json" if part == "AutoImageProcessor" else "config.json")
+    changed = {**json.loads(file.read_text()), "auto_map": {part: "evil.Evil"}, "model_type": "evil"}
+    if part == "AutoImageProcessor":
+        changed |= {"image_processor_type": "Evil"}
+    file.write_text(json.dumps(changed))
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    with pytest.raises((ModelError, WeightsError)):
+        saywhy.load(f"hf:{tmp_path}", weights)
+    assert not (tmp_path / "ran").exists()

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -220,3 +221,93 @@ def test_load_applies_weights_to_a_given_network(tiny: Build, state: dict[str, T
     assert torch.equal(model.module.fc.weight, wanted)
     network = tiny()
     assert torch.equal(saywhy.load(network, weights="random").module.fc.weight, tiny().fc.weight)
+
+
+class TestHostileFiles:
+    def compressed(self, path: Path, count: int) -> None:
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for number in range(count):
+                with archive.open(f"archive/data/{number}", "w") as entry:
+                    entry.write(bytes(2**20))
+
+    def test_a_file_that_unpacks_to_more_than_the_limit_is_refused(self, tmp_path: Path, monkeypatch: Any) -> None:
+        monkeypatch.setattr("saywhy.io.limits.MAX_BYTES", 5 * 2**20)
+        self.compressed(tmp_path / "a.pt", 6)
+        with pytest.raises(WeightsError, match=r"before it is read: it would take 6,291,456 .*SAYWHY_MAX_BYTES"):
+            read_weights(tmp_path / "a.pt")
+        monkeypatch.setenv("SAYWHY_MAX_BYTES", "7000000")
+        with pytest.raises(WeightsError, match="not a weights file"):
+            read_weights(tmp_path / "a.pt")
+
+    def test_a_file_may_be_larger_than_the_limit(self, tmp_path: Path, monkeypatch: Any) -> None:
+        monkeypatch.setattr("saywhy.io.limits.MAX_BYTES", 100)
+        torch.save({"w": torch.zeros(1000)}, tmp_path / "a.pt")
+        assert len(read_weights(tmp_path / "a.pt")["w"]) == 1000
+
+    @pytest.mark.parametrize("old", [True, False])
+    def test_nested_tuples_are_refused_at_once(self, tmp_path: Path, old: bool) -> None:
+        pickled = b"\x80\x02}" + b"K\x01" + b"2\x86" * 60 + b"K\x01s."  # a key whose hash takes 2^60 steps
+        if old:
+            (tmp_path / "a.pt").write_bytes(pickled)
+        else:
+            with zipfile.ZipFile(tmp_path / "a.pt", "w") as archive:
+                archive.writestr("a/data.pkl", pickled)
+        with pytest.raises(WeightsError, match="nests tuples"):
+            read_weights(tmp_path / "a.pt")
+
+    def test_a_long_pickle_is_refused(self, tmp_path: Path, monkeypatch: Any) -> None:
+        monkeypatch.setattr("saywhy.models.torch_file._OPCODES", 100)
+        (tmp_path / "a.pt").write_bytes(b"\x80\x02" + b"N0" * 100 + b"N.")
+        with pytest.raises(WeightsError, match="more than 100 instructions"):
+            read_weights(tmp_path / "a.pt")
+
+    def test_a_flipped_bit_of_a_weight_is_refused(self, tmp_path: Path) -> None:
+        torch.save({"w": torch.arange(40.0)}, tmp_path / "a.pt")
+        data = bytearray((tmp_path / "a.pt").read_bytes())
+        data[data.index(torch.arange(40.0).numpy().tobytes()) + 9] ^= 1
+        (tmp_path / "a.pt").write_bytes(data)
+        with pytest.raises(WeightsError, match=r"'.*a\.pt' is damaged: the contents of '.*data/0'"):
+            read_weights(tmp_path / "a.pt")
+
+    def test_weights_saved_without_checksums_are_read(self, tmp_path: Path) -> None:
+        before = torch.serialization.get_crc32_options()
+        torch.serialization.set_crc32_options(False)
+        try:
+            torch.save({"w": torch.arange(40.0)}, tmp_path / "a.pt")
+        finally:
+            torch.serialization.set_crc32_options(before)
+        assert read_weights(tmp_path / "a.pt")["w"].tolist() == list(range(40))
+
+    @pytest.mark.parametrize(
+        ("state", "words"),
+        [
+            (lambda: {0: torch.ones(2)}, "the key 0 .int."),
+            (lambda: {"w": torch.ones(2, device="meta")}, "'w' is on the device 'meta'"),
+            (lambda: {"w": torch.eye(2).to_sparse()}, "'w' is stored as sparse_coo"),
+            (lambda: {"w": torch.eye(2).to_sparse_csr()}, "'w' is stored as sparse_csr"),
+            (lambda: {"w": torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8)}, "'w' is quantised"),
+            (lambda: {("a", "b"): 1, 3: 4}, "a mapping with"),
+        ],
+    )
+    @pytest.mark.filterwarnings("ignore:Sparse CSR", "ignore:.*quantize_per_tensor")
+    def test_tensors_that_hold_no_plain_values_are_named(self, tmp_path: Path, state: Any, words: str) -> None:
+        torch.save(state(), tmp_path / "a.pt")
+        with pytest.raises(WeightsError, match=words):
+            read_weights(tmp_path / "a.pt")
+
+    @pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2, torch.bfloat16])
+    def test_small_floats_are_cast(self, tiny: Build, tmp_path: Path, dtype: torch.dtype) -> None:
+        state = {name: torch.ones_like(tensor).to(dtype) for name, tensor in tiny().state_dict().items()}
+        save_file(state, tmp_path / "a.safetensors")
+        module = tiny()
+        load_weights(module, tmp_path / "a.safetensors")
+        assert all((tensor == 1).all() for tensor in module.state_dict().values())
+
+    def test_a_network_with_packed_weights_is_named(self, tmp_path: Path) -> None:
+        class Packed(nn.Linear):
+            def get_extra_state(self) -> Any:
+                return (1, 2)
+
+        torch.save(nn.Linear(2, 2).state_dict(), tmp_path / "a.pt")
+        with pytest.raises(WeightsError, match="_extra_state"):
+            load_weights(Packed(2, 2), tmp_path / "a.pt")

@@ -103,7 +103,8 @@ def benchmark(
 
     Raises:
         InputError: a metric is unknown, the model knows no class of the data set or needs more than an image, the
-            folder holds another run, or no image could be evaluated.
+            folder holds another run or a damaged line, or no image could be evaluated.
+        WriteError: the folder cannot be written to, or another process stores its results there.
         MethodError: a method is unknown.
     """
     methods, metrics = tuple(dict.fromkeys(methods)), tuple(dict.fromkeys(metrics))
@@ -117,24 +118,24 @@ def benchmark(
     config = BenchmarkConfig(
         model.name, model.digest(), data.name, len(data), len(indices), methods, metrics, layer, seed
     )
-    kept = open_rows(folder, config)
-    done = Benchmark(config, dict(kept.images))
-    classes = class_lookup(model, data)
-    with counted("evaluating", len(indices)) as advance:
-        for index in indices:
-            if index not in done.images:
-                try:
-                    rows = list(image_rows(model, data[index], classes, config, chosen, sample_seed(seed, index)))
-                    why = "" if rows else "the model knows none of its annotated classes"
-                except (ImageError, InputError) as error:  # one damaged image does not stop the others
-                    rows, why = [], str(error)
-                if rows:
-                    done.images[index] = rows
-                    kept.add(index, rows)
-                else:
-                    done.skipped[index] = why
-                    kept.skip(index, why)
-            advance(1)
+    with open_rows(folder, config) as kept:
+        done = Benchmark(config, dict(kept.images))
+        classes = class_lookup(model, data)
+        with counted("evaluating", len(indices)) as advance:
+            for index in indices:
+                if index not in done.images:
+                    try:
+                        rows = list(image_rows(model, data[index], classes, config, chosen, sample_seed(seed, index)))
+                        why = "" if rows else "the model knows none of its annotated classes"
+                    except (ImageError, InputError) as error:  # one damaged image does not stop the others
+                        rows, why = [], str(error)
+                    if rows:
+                        done.images[index] = rows
+                        kept.add(index, rows)
+                    else:
+                        done.skipped[index] = why
+                        kept.skip(index, why)
+                advance(1)
     done.images = dict(sorted(done.images.items()))  # the interval must not depend on which images were retried
     if not done.images:
         why = next(iter(done.skipped.values())).rstrip(".")

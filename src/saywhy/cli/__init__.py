@@ -31,8 +31,14 @@ class _Commands(TyperGroup):
         except SaywhyError as error:
             failure(str(error))
             raise typer.Exit(1) from error
-        except RuntimeError as error:
-            if not out_of_memory(error):
+        except BrokenPipeError:
+            raise
+        except OSError as error:  # a full disk, a folder without permission
+            what = f"'{error.filename}'" if error.filename else "a file or the output"
+            failure(f"{what} cannot be read or written: {error.strerror or error}.")
+            raise typer.Exit(1) from error
+        except (RuntimeError, MemoryError) as error:
+            if not isinstance(error, MemoryError) and not out_of_memory(error):
                 raise
             failure("out of memory. Give fewer targets, or a smaller --input-size.")
             raise typer.Exit(1) from error
@@ -80,9 +86,16 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):  # a terminal without × or Σ shows a question mark
             stream.reconfigure(errors="replace")
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
     except BrokenPipeError:  # the reader of a pipe has closed it
         sys.stderr.close()
+        sys.exit(1)
+    except OSError as error:  # the output is a file on a full disk
+        sys.stdout = None  # which would be flushed once more
+        failure(f"the output cannot be written: {error.strerror or error}.")
         sys.exit(1)
 
 

@@ -1,6 +1,5 @@
 """``saywhy ask``: answers to a question about an image, with saliency maps and an uncertainty report."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -63,7 +62,7 @@ def ask(
     if as_json:
         records = [record(part.explanation) for part in parts]
         first = records[0] | {"uncertainty_report": found.uncertainty.record()}
-        print(json.dumps([first, *records[1:]], indent=1, ensure_ascii=False))
+        screen.say_json([first, *records[1:]])
     else:
         screen.unknown_words(loaded, question)
         print_table([part.explanation for part in parts])

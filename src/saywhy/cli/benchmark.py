@@ -1,6 +1,5 @@
 """``saywhy benchmark``: metrics of methods on a data set."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -38,6 +37,9 @@ def benchmark(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="The folder of results; the same command resumes there.")
     ] = FOLDER,
+    allow_outside: Annotated[
+        bool, typer.Option("--allow-outside", help="Allow files of the data set to name images outside of its folder.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
 ) -> None:
     """Compute metrics of methods on a data set, with confidence intervals and class-agnostic baselines."""
@@ -49,7 +51,7 @@ def benchmark(
 
     with screen.noted_warnings(), screen.Steps(2) as steps:
         steps.now(f"loading {model}")
-        loaded, opened = load(model, weights), open_dataset(data)
+        loaded, opened = load(model, weights), open_dataset(data, allow_outside=allow_outside)
         steps.done()
         steps.now("measuring")
         with reported_to(steps.within(f"measuring {opened.name}")):
@@ -66,7 +68,7 @@ def benchmark(
         steps.done()
     paths = [found.save(output / name) for name in ("benchmark.json", "benchmark.html")]
     if as_json:
-        print(json.dumps(found.record(), indent=1, ensure_ascii=False))
+        screen.say_json(found.record())
     else:
         _show(found)
     for path in paths:

@@ -1,6 +1,5 @@
 """``saywhy caption``: captions of an image, with a saliency map for every word or every caption."""
 
-import json
 import re
 from dataclasses import asdict
 from pathlib import Path
@@ -87,14 +86,14 @@ def caption(
         about: dict[str, Any] = {"captions": captions}
         if shape is not None:
             about |= {"diverse_captions": [asdict(one) for one in found.diverse], "map_distance": distances}
-        print(json.dumps({**about, **record(found.explanation)}, indent=1, ensure_ascii=False))
+        screen.say_json({**about, **record(found.explanation)})
     else:
         screen.unknown_words(loaded, str(captions[0]))
         if shape is not None:
-            print("group  mean log-probability  caption")
-            print("\n".join(f"{one.group + 1:5}  {one.score:20.3f}  {one.text}" for one in found.diverse))
+            screen.say("group  mean log-probability  caption")
+            screen.say("\n".join(f"{one.group + 1:5}  {one.score:20.3f}  {one.text}" for one in found.diverse))
         else:
-            print("\n".join(map(str, captions)))
+            screen.say("\n".join(map(str, captions)))
         print_table([found.explanation])
         if shape is not None and len(set(captions)) < len(captions):
             screen.say(f"{len(captions)} captions, {len(set(captions))} of them distinct.")

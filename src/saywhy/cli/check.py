@@ -1,6 +1,5 @@
 """``saywhy check``: checks of a saliency map, and a verdict."""
 
-import json
 import math
 from pathlib import Path
 from typing import Annotated, Any
@@ -65,7 +64,7 @@ def check(
         steps.done()
     paths = [found.save(output or PAGE)] if output is not None or not as_json else []
     if as_json:
-        print(json.dumps(_record(found), indent=1, ensure_ascii=False))
+        screen.say_json(_record(found))
     else:
         _show(found)
     for path in paths:

@@ -70,7 +70,7 @@ def demo(
             chapters = [Chapter("What is in the image?", CLASSIFICATION, explanations), *language]
             save_chapters(TITLE, LEAD, chapters, folder / "index.html")
             explain(classifier, files[0], Top(3)).save(folder / "why.png")
-    print(f"open {(folder / 'index.html').resolve()}")
+    screen.say(f"open {(folder / 'index.html').resolve()}")
 
 
 def _draw_scenes(folder: Path, count: int) -> list[Path]:

@@ -113,7 +113,7 @@ def explain(
     if explanations:
         paths = write(explanations)
         if as_json:
-            print(json.dumps([record(e) for e in explanations], indent=1))
+            screen.say_json([record(e) for e in explanations])
         else:
             screen.note(f"model {loaded.name}")
             print_table(explanations)
@@ -177,10 +177,7 @@ def _page(explanations: Sequence[Any], path: Path) -> Path:
 
     if len(explanations) == 1:
         return Path(explanations[0].save(path))
-    try:
-        return save_gallery(explanations, path, f"{len(explanations)} images")
-    except OSError as error:
-        raise InputError(f"'{path}' cannot be written: {error}") from error
+    return save_gallery(explanations, path, f"{len(explanations)} images")
 
 
 def _file_names(explanations: Sequence[Any]) -> list[str]:

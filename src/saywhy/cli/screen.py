@@ -10,12 +10,14 @@ from typing import Any
 
 from rich.cells import cell_len
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.style import Style
 from rich.table import Table
+from rich.text import Text
 
 from saywhy.errors import SaywhyWarning
 from saywhy.progress import PATIENCE
+from saywhy.terminal import printable, printable_json
 
 WIDE = 10_000
 """The width of output that is not a terminal, in columns: nothing is cut off or wrapped."""
@@ -27,7 +29,16 @@ _NARROWEST = 10
 """The least width of a folded column."""
 
 
-def table(*columns: str, right: Sequence[str] = (), whole: Sequence[str] = (), heading: bool = True) -> Table:
+class PlainTable(Table):
+    """A table whose cells are plain texts: square brackets are no markup, and control codes are escaped."""
+
+    def add_row(self, *cells: object, style: Any = None, end_section: bool = False) -> None:
+        """Add a row of texts, numbers or None."""
+        plain = (Text("" if cell is None else printable(cell, one_line=True)) for cell in cells)
+        super().add_row(*plain, style=style, end_section=end_section)
+
+
+def table(*columns: str, right: Sequence[str] = (), whole: Sequence[str] = (), heading: bool = True) -> PlainTable:
     """Return a plain table; long entries are folded, never cut off.
 
     Args:
@@ -36,10 +47,13 @@ def table(*columns: str, right: Sequence[str] = (), whole: Sequence[str] = (), h
         whole: columns of names, which can be copied and are never folded.
         heading: whether to show the headings.
     """
-    made = Table(box=None, pad_edge=False, header_style="bold", show_header=heading)
+    made = PlainTable(box=None, pad_edge=False, header_style="bold", show_header=heading)
     for name in columns:
         made.add_column(
-            name, justify="right" if name in right else "left", overflow="fold", no_wrap=name in (*right, *whole)
+            Text(printable(name, one_line=True)),
+            justify="right" if name in right else "left",
+            overflow="fold",
+            no_wrap=name in (*right, *whole),
         )
     return made
 
@@ -54,13 +68,18 @@ def show(made: Table) -> None:
 
 
 def say(text: str) -> None:
-    """Print a text among the results."""
-    results.print(escape(text), soft_wrap=not results.is_terminal)
+    """Print a text among the results; every text of a model, a data set or a file goes through here or a table."""
+    results.print(Text(printable(text)), soft_wrap=not results.is_terminal)
+
+
+def say_json(record: Any) -> None:
+    """Print a record as JSON among the results."""
+    print(printable_json(record))
 
 
 def failure(message: str) -> None:
     """Print an error message."""
-    notes.print(f"[bold red]saywhy:[/] {escape(message)}", soft_wrap=True)
+    _note("saywhy: ", message, "bold red")
 
 
 def unknown_words(model: Any, text: str) -> None:
@@ -72,12 +91,17 @@ def unknown_words(model: Any, text: str) -> None:
 
 def note(message: str) -> None:
     """Print a message on standard error."""
-    notes.print(escape(message), soft_wrap=True)
+    _note("", message)
 
 
 def written(path: Path) -> None:
     """Print the path of a written file, without other text after it, so that it can be clicked and copied."""
-    notes.print(f"[green]wrote[/] {escape(str(path))}", soft_wrap=True)
+    _note("wrote ", printable(path, one_line=True), "green")
+
+
+def _note(lead: str, message: str, style: str = "") -> None:
+    """Print a message on standard error after a lead in a style."""
+    notes.print(Text.assemble((lead, style or Style.null()), printable(message)), soft_wrap=True)
 
 
 @contextlib.contextmanager
@@ -88,7 +112,7 @@ def noted_warnings() -> Iterator[None]:
         yield
     messages = dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, SaywhyWarning))
     for message in messages:
-        notes.print(f"[yellow]note:[/] {escape(message)}", soft_wrap=True)
+        _note("note: ", message, "yellow")
     for other in caught:
         if not issubclass(other.category, SaywhyWarning):
             warnings.warn_explicit(other.message, other.category, other.filename, other.lineno)
@@ -104,7 +128,7 @@ class Steps:
     def __init__(self, total: int) -> None:
         self._progress = Progress(
             SpinnerColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
@@ -128,7 +152,7 @@ class Steps:
 
     def now(self, what: str) -> None:
         """Set the description of the current step."""
-        self._progress.update(self._task, description=escape(what))
+        self._progress.update(self._task, description=printable(what, one_line=True))
 
     def within(self, what: str) -> Callable[[str, int, int], None]:
         """Return a function that shows the progress within a step: its part, the count, and the total."""
@@ -162,4 +186,4 @@ def timed(what: str) -> Iterator[None]:
     """Print the duration of the block."""
     start = time.perf_counter()
     yield
-    notes.print(f"  {what:<44} {time.perf_counter() - start:6.2f} s")
+    _note("", f"  {what:<44} {time.perf_counter() - start:6.2f} s")

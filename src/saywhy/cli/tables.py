@@ -1,13 +1,11 @@
 """The commands that list the registries: ``saywhy methods``, ``metrics``, ``targets``, ``layers``, …"""
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 
 from saywhy.cli import screen
 from saywhy.cli.explain import DEFAULT_MODEL, Weights
@@ -25,7 +23,7 @@ def methods(
         raise typer.BadParameter("the page lists all methods. Leave NAME out, or use --json.", param_hint="--markdown")
     if name is not None:
         one = find_method(name)
-        print(json.dumps(_record(one), indent=1, ensure_ascii=False)) if as_json else _print_method(one)
+        screen.say_json(_record(one)) if as_json else _print_method(one)
         return
     if markdown:
         from saywhy.cli.pages import methods_page
@@ -35,7 +33,7 @@ def methods(
     with screen.noted_warnings():
         found = all_methods()
     if as_json:
-        print(json.dumps([_record(m) for m in found], indent=1, ensure_ascii=False))
+        screen.say_json([_record(m) for m in found])
     else:
         rows = [
             (m.name, f"{m.title}, {m.paper}", m.equation, ", ".join(f"{k}={v}" for k, v in m.parameters.items()))
@@ -61,7 +59,7 @@ def metrics(
         import_metrics()
         dataset_rows = dataset_metric_rows(all_dataset_metrics())
     if as_json:
-        print(json.dumps([dict(zip(heads, row, strict=True)) for row in rows], indent=1, ensure_ascii=False))
+        screen.say_json([dict(zip(heads, row, strict=True)) for row in rows])
         return
     _print_table(heads, rows)
     screen.say("\nDataset-level metrics, functions of saywhy.metrics:\n")
@@ -122,7 +120,7 @@ def _print_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print a table; its first column is never folded."""
     table = screen.table(*heads, whole=heads[:1])
     for row in rows:
-        table.add_row(*map(escape, row))
+        table.add_row(*row)
     screen.show(table)
 
 
@@ -132,7 +130,7 @@ def _print_json(values: Sequence[Any]) -> None:
         {f.name: getattr(value, f.name) for f in fields(value) if f.name not in _BEHIND and not f.name.startswith("_")}
         for value in values
     ]
-    print(json.dumps(described, indent=1, ensure_ascii=False))
+    screen.say_json(described)
 
 
 _BEHIND = frozenset({"function", "looks_like", "metrics", "verb"})
@@ -163,13 +161,13 @@ def _print_method(method: Any) -> None:
         "depends on the target": "yes" if method.uses_gradients else "no, the map is the same for every target",
         "same for any units": "yes" if method.scale_free else "no, a score in other units gives another map",
     }.items():
-        description.add_row(what, escape(value))
+        description.add_row(what, value)
     screen.show(description)
     own = parameters(method)
     if own:
         table = screen.table("parameter", "default", "allowed", "meaning", whole=("parameter",))
         for p in own:
-            table.add_row(p.name, str(p.default).lower(), ", ".join(p.allowed), escape(p.meaning))
+            table.add_row(p.name, str(p.default).lower(), ", ".join(p.allowed), p.meaning)
         screen.say("")
         screen.show(table)
     if differs(method):

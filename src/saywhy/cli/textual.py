@@ -1,6 +1,5 @@
 """``saywhy textual``: textual explanation by channels of a layer."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -46,9 +45,9 @@ def textual(
         found = explain_channels(loaded, image, wanted or None, layer, count=count, concepts=concepts, folder=folder)
         steps.done()
     if as_json:
-        print(json.dumps([_record(one) for row in found.words for one in row], indent=1, ensure_ascii=False))
+        screen.say_json([_record(one) for row in found.words for one in row])
     else:
-        print(found)
+        screen.say(str(found))
 
 
 def _record(found: Any) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """Textual explanations: the channels of highest and lowest importance for a target, by name or by example images."""
 
-import json
 import os
 import warnings
 from collections.abc import Mapping, Sequence
@@ -17,13 +16,14 @@ from saywhy.explainer.config import ExplainConfig
 from saywhy.explainer.prepare import prepare
 from saywhy.explainer.runner import Runner
 from saywhy.images import Box, images_in, read_image
+from saywhy.io.limits import check_text, parse_json
 from saywhy.models import Model
 from saywhy.models.inputs import as_batch
 from saywhy.output import ScoreKind
 from saywhy.progress import counted
 from saywhy.shapes import at_least_float32
 from saywhy.targets import as_target
-from saywhy.validation import real_number, whole_number
+from saywhy.validation import file_path, real_number, whole_number
 
 LEAST_IOU = 0.05
 """The minimum intersection over union of a neuron and its concept (Grad-CAM paper, section 7)."""
@@ -236,7 +236,7 @@ def names_of(
     >>> names_of({"3": "fur", 4: {"name": "sky", "iou": 0.04}})
     {3: 'fur'}
     """
-    entries = concepts if isinstance(concepts, Mapping) else _read(Path(concepts))
+    entries = concepts if isinstance(concepts, Mapping) else _read(file_path("concepts", concepts))
     found = {}
     for key, entry in entries.items():
         index = int(key) if isinstance(key, int) or (isinstance(key, str) and key.isdecimal()) else -1
@@ -252,7 +252,8 @@ def names_of(
 
 def _read(path: Path) -> Mapping[str, Any]:
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
+        check_text(path, InputError)
+        entries = parse_json(path.read_bytes())
     except OSError as error:
         raise InputError(f"the file of concepts '{path}' cannot be read: {error.strerror or error}.") from error
     except ValueError as error:

@@ -25,6 +25,7 @@ from typing import Any
 
 from saywhy.datasets.json_records import read_rows, some
 from saywhy.datasets.localized import LocalizedImage, ObjectAnnotation, contents, distinct, inside, size_of
+from saywhy.datasets.paths import path_within
 from saywhy.datasets.registry import reader
 from saywhy.errors import ImageError, InputError, SaywhyWarning
 from saywhy.images import SUFFIXES, Box, read_image
@@ -54,17 +55,19 @@ class BoxedFolder:
         name: the folder's.
     """
 
-    def __init__(self, path: "str | os.PathLike[str]") -> None:
+    def __init__(self, path: "str | os.PathLike[str]", *, allow_outside: bool = False) -> None:
         """Open a folder; no file in it is read yet.
 
         Args:
             path: the folder, or a file of boxes in it.
+            allow_outside: whether the file of boxes may name images outside of the folder.
 
         Raises:
             InputError: there is no such folder, or it has neither a file of boxes nor sub-folders of images, or
                 several files of boxes.
         """
         given = Path(path)
+        self.allow_outside = allow_outside
         self.folder = given.parent if given.is_file() else given
         self.boxes = given if given.is_file() else _file_of_boxes(given)
         self.name = self.folder.resolve().name
@@ -120,14 +123,14 @@ class BoxedFolder:
         """Return one image with its objects.
 
         Raises:
-            InputError: a box is empty or outside the image.
+            InputError: a box is empty or outside the image, or the file name leads out of the folder.
             ImageError: the image is missing, or cannot be read.
         """
         file = self.files[index]
-        path = self.folder / file
         if self.boxes is None:
-            return LocalizedImage(file, partial(read_image, path), (), (file.partition("/")[0],))
+            return LocalizedImage(file, partial(read_image, self.folder / file), (), (file.partition("/")[0],))
         rows = self.objects[file]
+        path = path_within(self.folder, "", file, rows[0][0], self.allow_outside)
         try:
             size = size_of(path, upright=True)
         except ImageError as error:

@@ -35,7 +35,7 @@ from saywhy.datasets.localized import (
 )
 from saywhy.datasets.registry import reader
 from saywhy.errors import InputError, nearest
-from saywhy.images import Box
+from saywhy.images import MOST_PIXELS, Box
 
 DEFAULT_SPLITS = ("val2017", "val2014", "train2017", "train2014")
 """The default split is the first of these that exists."""
@@ -79,17 +79,21 @@ class CocoBoxes:
         name: a readable name.
     """
 
-    def __init__(self, path: "str | os.PathLike[str]", split: str | None = None) -> None:
+    def __init__(
+        self, path: "str | os.PathLike[str]", split: str | None = None, *, allow_outside: bool = False
+    ) -> None:
         """Open a split; its file is not read yet.
 
         Args:
             path: the folder of COCO, or an instances file.
             split: such as "val2017"; None is the first of ``DEFAULT_SPLITS`` that exists.
+            allow_outside: whether the file may name images outside of the folder.
 
         Raises:
             InputError: there is no instances file.
         """
         given = Path(path)
+        self.allow_outside = allow_outside
         self.file, self.split = (given, split) if given.is_file() else _find(given, split)
         in_annotations = self.file.parent.name == "annotations"
         self.folder = self.file.parent.parent if in_annotations else self.file.parent
@@ -117,11 +121,11 @@ class CocoBoxes:
         """Return one image with its objects; some images have none.
 
         Raises:
-            InputError: a box is malformed, empty, or outside the image.
+            InputError: a box is malformed, empty, or outside the image, or the file name leads out of the folder.
             ImageError: the image is missing.
         """
         image_id, name, size = self.instances.images[index]
-        path = self._image(name)
+        path = self._image(name, f"'{self.file}', image {image_id}")
         size = size or size_of(path)
         rows = self.instances.annotations.get(image_id, ())
         objects = tuple(self._object(place, row, size) for place, row in rows)
@@ -129,10 +133,10 @@ class CocoBoxes:
             name, partial(open_annotated, path, size), objects, distinct(each.label for each in objects)
         )
 
-    def _image(self, name: str) -> Path:
-        splits = [self.split] if self.split else [self.file.stem.removeprefix("instances_")]
-        places = [self.folder / between / split / name for between in ("", "images") for split in (*splits, "")]
-        return next((path for path in places if path.is_file()), None) or find_image(self.folder, name)
+    def _image(self, name: str, where: str) -> Path:
+        split = self.split or self.file.stem.removeprefix("instances_")
+        places = (split, "", os.path.join("images", split), "images")
+        return find_image(self.folder, name, below=places, where=where, allow_outside=self.allow_outside)
 
     def _object(self, index: int, row: dict[str, Any], size: Size) -> ObjectAnnotation:
         label = self.instances.categories[row["category_id"]]
@@ -187,6 +191,8 @@ def _images(path: "str | os.PathLike[str]", data: Any) -> tuple[tuple[int, str, 
             raise rows.twice(index, "id", image_id)
         size = (row.get("width"), row.get("height"))
         known = all(type(side) is int and side > 0 for side in size)
+        if known and size[0] * size[1] > MOST_PIXELS:  # type: ignore[operator]
+            raise InputError(f"{rows.place(index)}: an image may have {MOST_PIXELS:,} pixels, got {some(size)[:60]}.")
         found[image_id] = (image_id, name, size if known else None)  # type: ignore[assignment]
     return tuple(found.values())
 

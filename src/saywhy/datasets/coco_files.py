@@ -2,8 +2,10 @@
 
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
+from saywhy.datasets.paths import path_within
 from saywhy.errors import ImageError
 
 SPLITS = ("train2014", "val2014", "test2014", "test2015", "train2017", "val2017", "test2017")
@@ -22,13 +24,29 @@ def file_name(split: str, image_id: int) -> str:
     return f"{first}{image_id:012d}.jpg"
 
 
-def find_image(folder: "str | os.PathLike[str]", name: str) -> Path:
+def find_image(
+    folder: "str | os.PathLike[str]",
+    name: str,
+    *,
+    below: Iterable[str] = (),
+    where: str = "",
+    allow_outside: bool = False,
+) -> Path:
     """Return the path of an image: in the folder, or in one of its sub-folders named after a split.
 
+    Args:
+        folder: the folder of the images.
+        name: the file name, as a file of the data set has it.
+        below: more sub-folders, which are searched first.
+        where: the file and the record with the name, for messages.
+        allow_outside: whether the name may lead out of the folder.
+
     Raises:
+        InputError: the name leads out of the folder.
         ImageError: it is in none of them.
     """
-    for path in (Path(folder, name), *(Path(folder, split, name) for split in SPLITS)):
+    for sub_folder in (*below, "", *SPLITS):
+        path = path_within(folder, sub_folder, name, where or f"an image of '{folder}'", allow_outside)
         if path.is_file():
             return path
     if not Path(folder).is_dir():

@@ -14,10 +14,16 @@ import numpy as np
 from saywhy.datasets.json_records import held
 from saywhy.datasets.localized import Mask, Size
 from saywhy.errors import InputError, MissingExtra
+from saywhy.images import MOST_PIXELS
+from saywhy.io.limits import is_number
 from saywhy.quiet import ignored_warnings
 
 FARTHEST = 100_000
 """The largest coordinate of a polygon, in pixels: pycocotools steps along the edges pixel by pixel."""
+
+
+LONGEST = 4_000_000
+"""The largest length of all edges of an object, in pixels, for the same reason."""
 
 
 def segmentation_mask(segmentation: Any, size: Size) -> Mask:
@@ -34,10 +40,14 @@ def segmentation_mask(segmentation: Any, size: Size) -> Mask:
     saywhy.errors.InputError: a run-length encoding must have 'counts', a list or a text, and the 'size' [height, width]
     of its image, [2, 3]; got an object with 'size', 'counts' and the size [3, 2].
     """
+    if size[0] * size[1] > MOST_PIXELS:
+        raise InputError(f"a mask of {size[0]} × {size[1]} pixels has more than {MOST_PIXELS:,}, the most of an image.")
     if isinstance(segmentation, dict):
         return _decode_runs(segmentation, size)
     if isinstance(segmentation, list) and all(_is_polygon(polygon) for polygon in segmentation):
         width, height = size
+        if sum(map(_perimeter, segmentation)) > LONGEST:
+            raise InputError(f"the edges of the polygons are longer than {LONGEST:,} pixels in all.")
         api = _pycocotools()
         return _decode(api.merge(api.frPyObjects(segmentation, height, width)))
     raise InputError(
@@ -103,13 +113,18 @@ def _is_polygon(given: Any) -> bool:
     return are_numbers(given) and max(map(abs, given)) <= FARTHEST
 
 
+def _perimeter(polygon: list[float]) -> float:
+    x, y = np.asarray(polygon, dtype=np.float64).reshape(-1, 2).T
+    return float(np.hypot(x - np.roll(x, 1), y - np.roll(y, 1)).sum())
+
+
 def are_numbers(given: Sequence[Any]) -> bool:
     """Return whether all values are finite JSON numbers.
 
     >>> are_numbers([1, 2.5]), are_numbers([True, 1]), are_numbers([float("nan")])
     (True, False, False)
     """
-    return all(type(each) in (int, float) and np.isfinite(each) for each in given)
+    return all(map(is_number, given))
 
 
 def _pycocotools() -> Any:

@@ -2,12 +2,14 @@
 
 import json
 import os
+import reprlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from saywhy.errors import InputError, nearest
+from saywhy.io.limits import check_text, parse_json
 
 KINDS = {int: "a whole number", str: "a text", list: "a list", dict: "an object"}
 """The names of the JSON types in messages."""
@@ -117,13 +119,13 @@ def read_json(path: "str | os.PathLike[str]", hook: "Callable[[dict[str, Any]], 
     """
     data = _read_bytes(Path(path))
     try:
-        return json.loads(data, object_hook=hook)
+        return parse_json(data, hook)
     except json.JSONDecodeError as error:
         problem = f"{error.msg} in line {error.lineno}, column {error.colno}"
     except UnicodeDecodeError as error:
         problem = f"byte {error.start} is no text"
-    except RecursionError:
-        problem = "it is nested too deeply"
+    except ValueError as error:  # nested too deeply, or a whole number of thousands of digits
+        problem = str(error).split(";")[0]
     if data[:2] == b"PK":
         raise InputError(f"'{path}' is a zip archive, not JSON. Unpack it and give the file that is in it.")
     raise InputError(f"'{path}' is no JSON: {problem}. Is the file complete?")
@@ -141,13 +143,16 @@ def some(values: Iterable[object], most: int = 3) -> str:
 
 def _read_bytes(path: Path) -> bytes:
     try:
+        check_text(path, InputError)
         return path.read_bytes()
     except (OSError, ValueError) as error:  # ValueError: an impossible file name
-        if path.is_dir():
+        if os.path.isdir(path):
             raise InputError(f"'{path}' is a folder, not a JSON file. Give one of its files.") from error
-        if path.exists():
+        if os.path.exists(path):
             raise InputError(f"'{path}' cannot be read: {getattr(error, 'strerror', error)}.") from error
-        near = nearest(path.name, (p.name for p in path.parent.glob("*")), count=1) if path.parent.is_dir() else []
+        near = (
+            nearest(path.name, (p.name for p in path.parent.glob("*")), count=1) if os.path.isdir(path.parent) else []
+        )
         hint = f" Nearest in that folder: '{near[0]}'." if near else ""
         raise InputError(f"there is no file '{path}'.{hint}") from error
 
@@ -185,5 +190,5 @@ def held(data: Any) -> str:
 
 def _shown(value: Any) -> str:
     """Return a value for a message: shortened, with its type."""
-    text = repr(value)
+    text = reprlib.repr(value) if isinstance(value, dict | list) else repr(value)
     return f"{text if len(text) <= 60 else text[:59] + '…'} ({type(value).__name__})"

@@ -11,6 +11,7 @@ rotated only where its annotation has the size of the rotated image.
 """
 
 import math
+import os
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from PIL import ExifTags, Image
 
 from saywhy.errors import InputError, SaywhyWarning, nearest
 from saywhy.images import Box, read_image
+from saywhy.io.limits import check_text
 from saywhy.quiet import ignored_warnings
 
 Mask = Bool[np.ndarray, "height width"]
@@ -192,13 +194,16 @@ def contents(path: Path, what: str) -> bytes:
         InputError: there is no such file, or it cannot be read.
     """
     try:
+        check_text(path, InputError)
         return path.read_bytes()
     except (OSError, ValueError) as error:  # ValueError: an impossible file name
-        if path.is_dir():
+        if os.path.isdir(path):
             raise InputError(f"'{path}' is a folder, but {what} was expected.") from error
-        if path.exists():
+        if os.path.exists(path):
             raise InputError(f"'{path}', {what}, cannot be read: {getattr(error, 'strerror', error)}.") from error
-        neighbours = islice(path.parent.iterdir(), 1000) if path.parent.is_dir() else ()  # more take seconds to compare
+        neighbours = (
+            islice(path.parent.iterdir(), 1000) if os.path.isdir(path.parent) else ()
+        )  # more take seconds to compare
         near = nearest(path.name, (p.name for p in neighbours), count=1)
         hint = f" Nearest in that folder: '{near[0]}'." if near else ""
         raise InputError(f"there is no file '{path}', {what}.{hint} Is the data set complete?") from error

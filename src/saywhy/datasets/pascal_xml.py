@@ -22,7 +22,7 @@ from pathlib import Path
 
 from saywhy.datasets.localized import Size, contents
 from saywhy.errors import InputError
-from saywhy.images import Box
+from saywhy.images import MOST_PIXELS, Box
 
 EDGES = ("xmin", "ymin", "xmax", "ymax")
 
@@ -123,9 +123,10 @@ def _size(path: Path, root: ET.Element) -> Size | None:
     width, height = (_number(f"'{path}', <size>", part, side) for side in ("width", "height"))
     if width == height == 0:
         return None
-    if width < 1 or height < 1 or width % 1 or height % 1:
+    if width < 1 or height < 1 or width % 1 or height % 1 or width * height > MOST_PIXELS:
         raise InputError(
-            f"'{path}', <size>: width and height must be whole numbers from 1 on, got {width:g} and {height:g}. "
+            f"'{path}', <size>: width and height must be whole numbers from 1 on, of at most {MOST_PIXELS:,} pixels, "
+            f"got {width:g} and {height:g}. "
             "Correct them, or remove <size>: then the size is read from the image."
         )
     return int(width), int(height)

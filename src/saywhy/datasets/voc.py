@@ -38,6 +38,7 @@ from saywhy.datasets.localized import (
     size_of,
 )
 from saywhy.datasets.pascal_xml import AnnotatedObject, read_annotation
+from saywhy.datasets.paths import path_within
 from saywhy.datasets.registry import reader
 from saywhy.errors import ImageError, InputError, nearest
 from saywhy.images import SUFFIXES, Box, read_image
@@ -66,18 +67,22 @@ class VOC:
         name: a readable name with the split.
     """
 
-    def __init__(self, folder: "str | os.PathLike[str]", split: str | None = None) -> None:
+    def __init__(
+        self, folder: "str | os.PathLike[str]", split: str | None = None, *, allow_outside: bool = False
+    ) -> None:
         """Open a split; its files are not read yet.
 
         Args:
             folder: the folder of one year (VOC2012), or the VOCdevkit above it if it holds one year only.
             split: the name of a list in ImageSets/Main without its suffix, or with another folder of ImageSets in
                 front, as in "Segmentation/val". None is the first that exists of val, test, trainval and train.
+            allow_outside: whether a list may name images outside of the folder.
 
         Raises:
             InputError: the folder does not have VOC's layout, or there is no such split.
         """
         self.folder = _root(Path(folder))
+        self.allow_outside = allow_outside
         self.split = _default(self.folder) if split is None else split
         self.name = " ".join(filter(None, (self.folder.resolve().name, self.split)))
         if self.split is not None and not self._list.is_file():
@@ -118,7 +123,8 @@ class VOC:
         """Return one image with its objects.
 
         Raises:
-            InputError: its annotation is missing or malformed, or has a box outside the image.
+            InputError: its annotation is missing or malformed, has a box outside the image, or its name leads out of
+                the folder.
             ImageError: the image is missing, or its size has to be read from it and it is damaged.
         """
         name = self.names[index]
@@ -136,14 +142,17 @@ class VOC:
         return self.folder / "ImageSets" / f"{split if '/' in split else f'Main/{split}'}.txt"
 
     def _xml(self, name: str) -> Path:
-        return self.folder / "Annotations" / f"{name}.xml"
+        return self._path("Annotations", f"{name}.xml")
+
+    def _path(self, below: str, name: str) -> Path:
+        return path_within(self.folder, below, name, f"'{self._list}'", self.allow_outside)
 
     def _image(self, name: str) -> Path:
-        usual = self.folder / "JPEGImages" / f"{name}.jpg"
+        usual = self._path("JPEGImages", f"{name}.jpg")
         if usual.is_file():
             return usual
-        others = sorted(usual.parent.glob(f"{glob.escape(name)}.*"))
-        found = next((path for path in others if path.suffix.lower() in SUFFIXES and path.stem == name), None)
+        others = sorted(usual.parent.glob(f"{glob.escape(usual.stem)}.*"))
+        found = next((path for path in others if path.suffix.lower() in SUFFIXES and path.stem == usual.stem), None)
         if found is None:
             where = f"'{self._list}' lists" if self.split is not None else "there is an annotation of"
             raise ImageError(
@@ -157,7 +166,7 @@ class VOC:
         return ObjectAnnotation(marked.name, box, self._mask(name, number, marked.name, box, size), marked.difficult)
 
     def _mask(self, name: str, number: int, label: str, box: Box, size: Size) -> "Callable[[], Mask] | None":
-        objects, classes = (self.folder / f"Segmentation{what}" / f"{name}.png" for what in ("Object", "Class"))
+        objects, classes = (self._path(f"Segmentation{what}", f"{name}.png") for what in ("Object", "Class"))
         if objects.is_file():
             return partial(numbered, objects, number, size)
         if classes.is_file() and label in CLASSES:

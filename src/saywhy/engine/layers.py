@@ -107,6 +107,7 @@ def named_layer(search: LayerSearch, layer: str | nn.Module, layout: Layout | No
         return known[key]
     candidate = _named_candidate(search, name, call)
     if layout is not None:
+        layout.check(candidate.name, candidate.shape)
         return replace(candidate, proof=Proof(layout, 0.0, 0.0, 0))
     if not any(True for _ in readings(candidate.shape, search.space)):
         raise LayerError(

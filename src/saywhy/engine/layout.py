@@ -8,12 +8,17 @@ patches (ViT, DeiT, DINOv2). A :class:`Layout` names one such reading and turns 
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from torch import Tensor
 
+from saywhy.errors import LayoutError
+
 MOST_EXTRA_TOKENS = 32
 """The largest number of class, distillation and register tokens that is tried (DINOv3 has 5)."""
+
+
+_Kind = Literal["channels-first", "channels-last", "tokens", "tokens-last"]
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,7 @@ class Layout:
     'tokens 14×14 + 1 before'
     """
 
-    kind: Literal["channels-first", "channels-last", "tokens", "tokens-last"]
+    kind: _Kind
     grid: tuple[int, ...]
     prefix: int = 0
     suffix: int = 0
@@ -44,6 +49,49 @@ class Layout:
         extra = [f"{n} {where}" for n, where in ((self.prefix, "before"), (self.suffix, "after")) if n]
         order = ", batch second" if self.batch_axis else ""
         return " + ".join([f"{self.kind} " + "×".join(map(str, self.grid)), *extra]) + order
+
+    def check(self, layer: str, shape: Sequence[int]) -> None:
+        """Check that a layer's output of one sample can be read with this layout.
+
+        Args:
+            layer: its name, for the message.
+            shape: of its output for one sample; a layer that folds windows into the batch has several rows there.
+
+        Raises:
+            LayoutError: a part of the layout is none, or it does not fit the shape.
+
+        >>> Layout("channels-first", (6, 6)).check("features", (4, 8, 6, 6))
+        Traceback (most recent call last):
+        saywhy.errors.LayoutError: layout=channels-first 6×6 does not fit layer 'features', whose output for one sample
+        is 4×8×6×6. The batch axis must have one row a sample; ...
+        """
+        numbers = (*self.grid, self.prefix, self.suffix) if isinstance(self.grid, tuple | list) else (None,)
+        whole = all(type(n) is int and 0 <= n <= max(shape, default=0) for n in numbers) and bool(self.grid)
+        if not whole or self.kind not in get_args(_Kind) or type(self.batch_axis) is not int:
+            raise LayoutError(
+                f"layout must have a kind ({', '.join(get_args(_Kind))}), a grid of whole numbers and a number of "
+                f"tokens before and after it that fit layer '{layer}' ({'×'.join(map(str, shape))}), got "
+                f"{str(self.__dict__)[:200]}."
+            )
+        batch, axes = 0 if not self.batch_axis else self.batch_axis, {"channels-first": 2, "channels-last": 2}
+        rank = len(self.grid) + axes[self.kind] if self.kind in axes else 3
+        fits = len(shape) == rank and -rank <= batch < rank and shape[batch] == 1
+        if fits:
+            order = [n for i, n in enumerate(shape) if i != batch % rank]
+            read = {
+                "channels-first": order[1:],
+                "channels-last": order[:-1],
+                "tokens": order[:1],
+                "tokens-last": order[1:],
+            }[self.kind]
+            tokens = math.prod(self.grid) + self.prefix + self.suffix
+            fits = tuple(read) == (tuple(self.grid) if self.kind in axes else (tokens,))
+        if not fits:
+            raise LayoutError(
+                f"layout={self} does not fit layer '{layer}', whose output for one sample is "
+                f"{'×'.join(map(str, shape))}. The batch axis must have one row a sample; a layer that folds windows "
+                "or tiles into it cannot be read: choose the layer behind it."
+            )
 
     def to_maps(self, output: Tensor) -> Tensor:
         """A layer's output as maps [batch, channel, *space]; a view where torch allows it.

@@ -222,7 +222,11 @@ def run(
         # The network gets a copy, because it may normalise its input in place, which a leaf does not allow.
         return t.detach().requires_grad_().clone() if t.is_floating_point() else t
 
-    parts = list(dict.fromkeys(only)) if only is not None else [m for m, name in names.items() if name and not isinstance(m, _SKIPPED)]
+    parts = (
+        list(dict.fromkeys(only))
+        if only is not None
+        else [m for m, name in names.items() if name and not isinstance(m, _SKIPPED)]
+    )
     with exclusive_run(model), torch.inference_mode(False), torch.enable_grad():
         sample = tree.map_tensors(search.sample(), with_graph)
         image = tree.image_tensor(sample)

@@ -8,12 +8,12 @@ from torch import Tensor, nn
 
 from saywhy.engine.layout import Layout
 from saywhy.engine.precision import Precision
-from saywhy.errors import InputError, MethodError
+from saywhy.errors import InputError, LayerError, MethodError, TargetError
 from saywhy.methods.method import Method
 from saywhy.methods.registry import find_method
 from saywhy.output import ScoreKind
 from saywhy.targets import Target
-from saywhy.validation import checked, validate, whole_number
+from saywhy.validation import checked, seed_number, true_or_false, validate, whole_number
 
 LayerSpec = str | nn.Module | None | Sequence[str | nn.Module]
 """A dotted name, a module, a list of them, or None to find the layer."""
@@ -41,6 +41,13 @@ class ExplainConfig:
 
     def __post_init__(self) -> None:
         validate("precision", self.precision, Precision)
+        validate("score", self.score, ScoreKind | None, TargetError)
+        validate("output", self.output, str | int | None)
+        true_or_false(create_graph=self.create_graph)
+        object.__setattr__(self, "create_graph", bool(self.create_graph))
+        if self.layout is not None and not isinstance(self.layout, Layout):
+            raise InputError(f"layout must be a saywhy.Layout or none, got {type(self.layout).__name__}.")
+        _check_layer(self.layer)
         if self.create_graph:
             several = [m.name for m in self.methods if m.passes == "several"]
             if several:
@@ -49,9 +56,9 @@ class ExplainConfig:
                 raise InputError(
                     "precision='fast' runs a copy of the model, so create_graph=True cannot train yours. Use 'exact'."
                 )
-        object.__setattr__(self, "seed", whole_number("seed", self.seed))
+        object.__setattr__(self, "seed", seed_number(self.seed))
         if self.batch_size is not None:
-            object.__setattr__(self, "batch_size", whole_number("batch_size", self.batch_size, 1))
+            object.__setattr__(self, "batch_size", whole_number("batch_size", self.batch_size, 1, 2**31))
 
     @property
     def shown_score(self) -> ScoreKind:
@@ -66,6 +73,21 @@ class ExplainConfig:
     def of_samples(self, some: slice | Tensor) -> "ExplainConfig":
         """The settings for some samples of the batch: each keeps its own targets."""
         return replace(self, target=self.target.of_samples(some))
+
+
+def _check_layer(layer: Any) -> None:
+    """Check that a layer is given as a name, a module, a list of these, or None.
+
+    Raises:
+        LayerError: it is something else.
+    """
+    listed = layer if isinstance(layer, list | tuple) else [layer]
+    wrong = next((one for one in listed if not (one is None or isinstance(one, str | nn.Module))), None)
+    if wrong is not None:
+        raise LayerError(
+            "layer must be a dotted name, a module of the model, a list of these, or None to find one, got "
+            f"{type(wrong).__name__}. saywhy.layers(model, image) lists the layers; [-1].name is the name of the last."
+        )
 
 
 def resolve_methods(

@@ -1,5 +1,6 @@
 """Heatmaps: saliency maps upsampled and normalised for display."""
 
+import math
 from typing import Literal
 
 import torch
@@ -7,6 +8,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from saywhy.errors import InputError
+from saywhy.images import MOST_PIXELS
 from saywhy.shapes import LINEAR, MapStack
 from saywhy.validation import sizes_of_axes, validate
 
@@ -18,7 +20,7 @@ def heatmap(maps: MapStack, size: tuple[int, ...], normalize: Normalize = "minma
     """Maps [batch, target, *space] upsampled (linear along every axis) and normalised.
 
     Raises:
-        InputError: ``size`` has another number of axes, or ``normalize`` is not a known name.
+        InputError: ``size`` has another number of axes or too many pixels, or ``normalize`` is not a known name.
 
     >>> heatmap(torch.tensor([[[0.0, 4.0]]]), (4,)).tolist()
     [[[0.0, 0.25, 0.75, 1.0]]]
@@ -27,6 +29,8 @@ def heatmap(maps: MapStack, size: tuple[int, ...], normalize: Normalize = "minma
     if sides is None:
         axes = {1: "whole number (length,)", 2: "whole numbers (height, width)"}
         raise InputError(f"size must be {maps.ndim - 2} {axes.get(maps.ndim - 2, 'whole numbers')}, got {size!r}.")
+    if math.prod(sides) > MOST_PIXELS:
+        raise InputError(f"size must be at most {MOST_PIXELS:,} pixels, got {size!r}. Give a smaller one.")
     return _normalize(interpolate(maps, sides, mode=LINEAR[len(sides)], align_corners=False), normalize)
 
 

@@ -22,7 +22,8 @@ from saywhy.methods.fusion import Fusion
 from saywhy.methods.registry import find_method
 from saywhy.output import ScoreKind
 from saywhy.shapes import Classes, MapStack, Scores
-from saywhy.validation import whole_number
+from saywhy.terminal import printable
+from saywhy.validation import file_path, real_number, whole_number
 
 UNAVAILABLE = (
     "an explanation that was read from a file, copied, or made with keep_model=False has no model to run again. "
@@ -101,10 +102,11 @@ class Explanation:
         """
         if isinstance(key, tuple) and len(key) != 2:
             raise InputError(f"an explanation is read as e[method] or e[method, layer], got {key!r}.")
-        method, layer = key if isinstance(key, tuple) else (key, self.first_layer(key))
-        if method not in self.methods:
+        method, layer = key if isinstance(key, tuple) else (key, None)
+        if not isinstance(method, str) or method not in self.methods:
             raise MethodError(_missing_message("method", method, self.methods))
-        if (method, layer) not in self.values:
+        layer = layer if isinstance(key, tuple) else self.first_layer(method)
+        if not isinstance(layer, str) or (method, layer) not in self.values:
             raise LayerError(_missing_message("layer", layer, tuple(has for m, has in self.pairs if m == method)))
         return self.values[method, layer]
 
@@ -118,7 +120,7 @@ class Explanation:
     def __repr__(self) -> str:
         batch, count, *grid = self.maps.shape
         first = ", ".join(
-            f"{name} ({score:.3g})"
+            f"{printable(name, one_line=True)} ({score:.3g})"
             for name, score in zip(self.targets[0][:3], self.scores[0, :3].tolist(), strict=True)
         )
         more = ", …" if count > 3 else ""
@@ -189,6 +191,7 @@ class Explanation:
             left, top, front, right, bottom, back in voxels. None for a map without positive values.
         """
         grid = self._grid(sample, target, method, layer)
+        threshold = real_number("threshold", threshold)
         return geometry.box(grid, *self._crop_box_and_size(sample, grid), threshold=threshold)
 
     def fuse(self, how: Fusion = "mean") -> "Explanation":
@@ -288,7 +291,13 @@ class Explanation:
     def overlay(
         self, sample: int = 0, target: int = 0, *, method: str | None = None, layer: str | None = None, **look: Any
     ) -> Any:
-        """One map over its image, with a legend: a ``PIL.Image``. ``look`` as for ``saywhy.view.overlay``."""
+        """One map over its image, with a legend: a ``PIL.Image``. ``look`` as for ``saywhy.view.overlay``.
+
+        Raises:
+            InputError: there is no such sample or target, or ``look`` has another parameter or value.
+            MethodError, LayerError: there is no such map.
+        """
+        self._grid(sample, target, method, layer)
         return resolve_name("saywhy.view.sheet:overlay_of")(self, sample, target, method, layer, **look)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
@@ -298,18 +307,15 @@ class Explanation:
         incomplete.
 
         Raises:
-            InputError: the suffix is another one, or the folder cannot be written.
+            InputError: the suffix is another one.
+            WriteError: the disk is full, or the folder cannot be written.
         """
-        file = Path(path)
+        file = file_path("path", path)
         writers = {".png": "saywhy.view.sheet:save_png", ".html": "saywhy.view.report:save_html"}
         writers |= {".npz": "saywhy.io.npz:save_npz"}
         if file.suffix.lower() not in writers:
             raise InputError(f"'{file}': the suffix must be {', '.join(writers)}, got '{file.suffix}'.")
-        try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            resolve_name(writers[file.suffix.lower()])(self, file)
-        except OSError as error:
-            raise InputError(f"'{file}' cannot be written: {error}") from error
+        resolve_name(writers[file.suffix.lower()])(self, file)
         return file
 
     def show(self) -> None:
@@ -346,8 +352,8 @@ class Explanation:
         return self._maps_of(method, layer)[sample, target].detach()
 
     def _maps_of(self, method: str | None, layer: str | None) -> MapStack:
-        method = method or self.methods[0]
-        return self[method, layer or self.first_layer(method)]
+        method = self.methods[0] if method is None else method
+        return self[method] if layer is None else self[method, layer]
 
     def first_layer(self, method: str) -> str:
         """The first layer at which a method has a map."""
@@ -360,7 +366,7 @@ class Explanation:
         Raises:
             InputError: the file is missing or was not written by saywhy.
         """
-        found: Explanation = resolve_name("saywhy.io.npz:load_npz")(Path(path))
+        found: Explanation = resolve_name("saywhy.io.npz:load_npz")(file_path("path", path))
         return found
 
 

@@ -37,5 +37,15 @@ def from_dict(record: Mapping[str, Any]) -> Explanation:
             for name, one in record.get("arrays", {}).items()
         }
         return from_state(record, arrays)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        OverflowError,
+        MemoryError,
+        RuntimeError,
+        IndexError,
+        SyntaxError,
+    ) as error:
         raise InputError(f"expected an explanation made by to_dict, got {type(error).__name__}: {error}") from error

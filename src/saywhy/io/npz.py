@@ -1,6 +1,8 @@
 """Explanations as ``.npz`` files: arrays and one JSON record, nothing pickled."""
 
 import json
+import math
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -12,6 +14,7 @@ import numpy as np
 from saywhy.errors import InputError
 from saywhy.explanation import Explanation
 from saywhy.io.atomic import atomic_write
+from saywhy.io.limits import check_bytes, check_zip, parse_json
 from saywhy.io.state import from_state, to_state
 
 RECORD = "saywhy"
@@ -49,9 +52,12 @@ def load_with_task(path: Path) -> tuple[Explanation, dict[str, Any] | None]:
     """
     try:
         # Opened here, because numpy does not close a file that is not an archive.
-        with path.open("rb") as file, np.lib.npyio.NpzFile(file, allow_pickle=False) as stored:
+        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+            check_zip(path, archive, InputError)
+            _check_headers(path, archive)
+            stored = np.lib.npyio.NpzFile(file, allow_pickle=False)
             arrays = {name: stored[name] for name in stored.files}
-        record = json.loads(str(arrays.pop(RECORD)))
+        record = parse_json(str(arrays.pop(RECORD)))
         return from_state(record, arrays), record.get("task")
     except InputError as error:  # of another version
         raise InputError(f"'{path}': {error}") from error
@@ -67,7 +73,32 @@ def load_with_task(path: Path) -> tuple[Explanation, dict[str, Any] | None]:
         TypeError,
         AttributeError,
         EOFError,
+        MemoryError,
+        NotImplementedError,
+        OverflowError,
+        RuntimeError,
+        IndexError,
+        SyntaxError,
+        tokenize.TokenError,
         zipfile.BadZipFile,
         zlib.error,
     ) as error:
         raise InputError(f"'{path}' is no explanation saved by saywhy as .npz: {error}") from error
+
+
+def _check_headers(path: Path, archive: zipfile.ZipFile) -> None:
+    """Check the sizes that the arrays declare: numpy makes room for all values before it reads the first.
+
+    Raises:
+        InputError: an array declares more bytes than its entry has.
+        ValueError: an entry is no array.
+    """
+    for entry in archive.infolist():
+        with archive.open(entry) as part:
+            version = np.lib.format.read_magic(part)
+            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, _, dtype = read(part)
+        declared = math.prod(shape) * dtype.itemsize
+        if declared > entry.file_size:
+            check_bytes(path, declared, InputError, packed=entry.file_size)
+            raise ValueError(f"the entry '{entry.filename}' is incomplete")

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from saywhy.diagnostics import Diagnostic
+from saywhy.diagnostics import Diagnostic, DiagnosticState
 from saywhy.errors import InputError
 from saywhy.explanation import Explanation, Metadata
-from saywhy.images import SourceImage
+from saywhy.images import MOST_PIXELS, SourceImage
+from saywhy.output import ScoreKind
 
 FORMAT = "saywhy-explanation/1"
 """The version of the record and array names; files of another version are refused."""
@@ -61,19 +62,22 @@ def from_state(record: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) ->
         InputError: the record has another format.
         KeyError, TypeError, ValueError: an entry is missing or of the wrong type.
     """
-    if record.get("format") != FORMAT:
+    if record.get("format") != FORMAT:  # a record that is no object has no such method: AttributeError
         raise InputError(
             f"the format is {record.get('format', 'none')!r}, and this version of saywhy reads {FORMAT!r}. Explain "
             "once more, or read it with the version that wrote it."
         )
 
     def tensor(name: str) -> Tensor:
-        return torch.from_numpy(np.array(arrays[name])).to(getattr(torch, record["dtypes"][name]))
+        dtype = getattr(torch, record["dtypes"][name])
+        if not isinstance(dtype, torch.dtype):
+            raise ValueError(f"the type of '{name}' is none of torch")
+        return torch.from_numpy(np.array(arrays[name])).to(dtype)
 
     pairs = [(method, layer) for method, layer in record["pairs"]]
     images = tuple(
         SourceImage(
-            about["name"], Image.fromarray(arrays[f"image/{i}"]), _box(about["crop_box"]), arrays.get(f"values/{i}")
+            str(about["name"]), _image(arrays[f"image/{i}"]), _box(about["crop_box"]), arrays.get(f"values/{i}")
         )
         for i, about in enumerate(record["images"])
     )
@@ -81,7 +85,7 @@ def from_state(record: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) ->
         pair: [[tuple(Diagnostic(*one) for one in of_map) for of_map in row] for row in rows]
         for pair, rows in zip(pairs, record["diagnostics"], strict=True)
     }
-    return Explanation(
+    found = Explanation(
         methods=tuple(record["methods"]),
         layers=tuple(record["layers"]),
         targets=[list(row) for row in record["targets"]],
@@ -98,6 +102,56 @@ def from_state(record: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) ->
         },
         metadata=Metadata(images, diagnostics, dict(record["provenance"])),
     )
+    _check(found)
+    return found
+
+
+def _check(e: Explanation) -> None:
+    """Check that the parts of an explanation fit together.
+
+    Raises:
+        ValueError: they do not; the message says which.
+    """
+    batch, count = len(e.targets), len(e.targets[0]) if e.targets else 0
+    of_maps = [e.scores, e.classes, *e.completeness_errors.values()]
+    of_maps += [] if e.probabilities is None else [e.probabilities]
+    words = [*e.methods, *e.layers, *(name for row in e.targets for name in row)]
+    rows = [row for by_sample in e.diagnostics.values() for row in by_sample]
+    notes = [note for row in rows for of_map in row for note in of_map]
+    holds = {
+        "targets are a name for each map": batch > 0 and count > 0 and all(len(row) == count for row in e.targets),
+        "names are texts": all(isinstance(word, str) for word in words),
+        "maps are of the named methods and layers": bool(e.values)
+        and {m for m, _ in e.pairs} == set(e.methods)
+        and {layer for _, layer in e.pairs} == set(e.layers),
+        "maps are numbers [batch, target, *space]": all(
+            t.is_floating_point() and t.ndim > 2 and t.shape[:2] == (batch, count) and t.numel()
+            for t in e.values.values()
+        ),
+        "scores and classes are numbers [batch, target]": all(t.shape == (batch, count) for t in of_maps)
+        and e.scores.is_floating_point()
+        and not e.classes.is_floating_point(),
+        "the score is of a known kind": e.score in get_args(ScoreKind),
+        "the input has a size in pixels": bool(e.input_size)
+        and all(type(n) is int and n > 0 for n in e.input_size)
+        and math.prod(e.input_size) <= MOST_PIXELS,
+        "every sample has an image": len(e.images) == batch,
+        "values are numbers": all(s.values is None or s.values.dtype.kind == "f" for s in e.images),
+        "every map has diagnostics": all(len(by_sample) == batch for by_sample in e.diagnostics.values())
+        and all(len(row) == count for row in rows)
+        and all(isinstance(text, str) for note in notes for text in (note.name, note.text))
+        and all(note.state in get_args(DiagnosticState) for note in notes),
+    }
+    wrong = next((what for what, true in holds.items() if not true), None)
+    if wrong is not None:
+        raise ValueError(f"expected that {wrong}")
+
+
+def _image(pixels: NDArray[Any]) -> Image.Image:
+    """An image of pixels [height, width, 3]."""
+    if pixels.ndim != 3 or pixels.dtype != np.uint8 or not pixels.size or pixels.shape[2] != 3:
+        raise ValueError(f"an image must be bytes [height, width, 3], got {pixels.dtype} {list(pixels.shape)}")
+    return Image.fromarray(pixels)
 
 
 def _box(edges: Any) -> Any:

@@ -19,6 +19,7 @@ from saywhy.metrics.metric import Metric
 from saywhy.metrics.registry import find_metric
 from saywhy.shapes import MapStack, Scores
 from saywhy.statistics import LEVEL, bootstrap, effective_number, wilson
+from saywhy.validation import not_endless, seed_number
 
 if TYPE_CHECKING:
     from saywhy.explanation import Explanation
@@ -275,9 +276,14 @@ def _describe(given: Any) -> str:
     return text if len(text) <= 60 else f"a {type(given).__name__} that begins with {text[:40]}"
 
 
+def _with_seed(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Return parameters with their seed checked."""
+    return {**parameters, "seed": seed_number(parameters["seed"])} if "seed" in parameters else parameters
+
+
 def _name_list(of: str, given: Any, known: str) -> list[str]:
     """Return one name or several as a list."""
-    names = [given] if isinstance(given, str) or not isinstance(given, Iterable) else list(given)
+    names = list(given) if isinstance(given, list | tuple | set | dict) else [given]
     if not all(isinstance(name, str) for name in names):
         raise InputError(f"{of}= must be one name or several, got {_describe(given)}. {known}")
     return names
@@ -332,6 +338,8 @@ def measure(
         raise MetricError(
             f"{', '.join(names)} has no parameter '{unknown[0]}'. Parameters: {', '.join(known) or 'none'}."
         )
+    parameters = {name: not_endless(name, value, MetricError) for name, value in parameters.items()}
+    seed, parameters = seed_number(seed), _with_seed(parameters)
     method = method or explanation.methods[0]
     context = EvaluationContext(explanation, method, layer or explanation.first_layer(method), masks, boxes, seed=seed)
     found = {}

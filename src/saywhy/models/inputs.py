@@ -17,6 +17,7 @@ from saywhy.errors import InputError, nearest
 from saywhy.images import SourceImage, image_from_tensor, read_image
 from saywhy.models.model import Model, takes
 from saywhy.models.weights import check_usable
+from saywhy.validation import plain_tensor
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,8 @@ def as_batch(model: Model, given: Any) -> Batch:
     check_usable(model.module)
     if isinstance(given, Batch):
         return given
+    for tensor in tree.tensors(given):
+        plain_tensor("the input", tensor)
     if _is_image(given):
         return _of_images(model, [given])
     if isinstance(given, list | tuple) and given and all(_is_image(part) for part in given):
@@ -277,6 +280,7 @@ def _stack(tensors: Sequence[Tensor]) -> Tensor:
 def _check_tensor(tensor: Tensor) -> None:
     if not tensor.numel():
         raise InputError(f"there is nothing to explain: the tensor is empty, {list(tensor.shape)}.")
+    plain_tensor("the network's input", tensor)
     # The sum first, which is ten times as fast; it may overflow although all numbers are finite.
     if not bool(tensor.sum().isfinite()) and not bool(torch.isfinite(tensor).all()):
         raise InputError("the input holds NaN or infinity. Check the divisions in the preprocessing.")

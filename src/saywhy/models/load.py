@@ -8,12 +8,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from saywhy.errors import InputError, ModelError, nearest
+from saywhy.errors import InputError, ModelError, WeightsError, nearest
 from saywhy.models.model import Model, labels_of
 from saywhy.models.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess, as_preprocess
 from saywhy.models.registry import SOURCES
 from saywhy.models.weights import load_weights
-from saywhy.validation import PositiveFloat, sizes_of_axes, validate
+from saywhy.validation import PositiveFloat, file_path, sizes_of_axes, validate
 
 _WEIGHTS_FILES = frozenset({".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".onnx"})
 
@@ -57,13 +57,16 @@ def load(
     >>> load(nn.Linear(3, 2), labels=["no", "yes"]).labels
     ('no', 'yes')
     """
+    if weights is not None:
+        file_path("weights", weights, WeightsError)
+        weights = os.fspath(weights)
     found = _find(model, weights)
     if preprocess is not None:
         found.preprocess = as_preprocess(preprocess)
     elif input_size is not None or mean is not None or std is not None:
         found.preprocess = _with_overrides(found.preprocess, input_size, mean, std)
     if labels is not None:
-        if isinstance(labels, str) or not isinstance(labels, Iterable):
+        if isinstance(labels, str) or not isinstance(labels, Iterable) or getattr(labels, "ndim", 1) != 1:
             raise InputError(f"labels must be a list of names, got {labels!r}.")
         found.labels = tuple(map(str, labels))
     if multilabel is not None:

@@ -37,10 +37,12 @@ def load(name: str, weights: Any = None) -> Model:
         try:
             if weights is None:
                 module, report = AutoModelForImageClassification.from_pretrained(
-                    source, use_safetensors=True, output_loading_info=True
+                    source, use_safetensors=True, output_loading_info=True, trust_remote_code=False
                 )
             else:
-                module = AutoModelForImageClassification.from_config(AutoConfig.from_pretrained(source))
+                module = AutoModelForImageClassification.from_config(
+                    AutoConfig.from_pretrained(source, trust_remote_code=False), trust_remote_code=False
+                )
                 report = {}
             preprocess = _preprocess(source, name)
         except (OSError, RuntimeError) as error:
@@ -80,7 +82,7 @@ def _preprocess(source: str, name: str) -> MeasuredPreprocess:
     from transformers import AutoImageProcessor
 
     try:
-        processor = AutoImageProcessor.from_pretrained(source)
+        processor = AutoImageProcessor.from_pretrained(source, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise ModelError(
             f"hf:{name} has no image processor ({first_line(error)}). Save one with the model, or give "

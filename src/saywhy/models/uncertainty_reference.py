@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from saywhy.errors import WeightsError
+from saywhy.io.limits import parse_json
 
 STEPS = 101
 """Quantiles from 0 % to 100 %."""
@@ -106,7 +107,7 @@ class UncertaintyReference:
             WeightsError: the text is not such JSON.
         """
         try:
-            record = json.loads(text)
+            record = parse_json(text)
             quantiles = {str(kind): tuple(map(float, values)) for kind, values in record["quantiles"].items()}
             risks = record.get("risks") and RiskCoverageCurve(
                 tuple(map(float, record["risks"]["wrong"])),
@@ -115,7 +116,7 @@ class UncertaintyReference:
             )
             limit, risk, split = float(record["limit"]), float(record["risk"]), str(record["split"])
             return UncertaintyReference(quantiles, limit, risk, split, risks, str(record.get("questions", "a test")))
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
             raise WeightsError(f"the uncertainty reference of these weights cannot be read ({error}).") from error
 
 

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import reprlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ from torch.nn.parameter import is_lazy
 
 from saywhy.engine import traverse
 from saywhy.errors import GradientError, ModelError, WeightsError, nearest
+from saywhy.models.torch_file import check_torch_file
 from saywhy.quiet import ignored_warnings
+from saywhy.validation import file_path
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "state_dict_ema", "model_ema", "net", "weights")
 _PREFIXES = ("module.", "_orig_mod.", "model.")  # DataParallel, torch.compile, Lightning
@@ -28,14 +31,16 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
         path: a safetensors file, or one that torch saved.
 
     Raises:
-        WeightsError: there is no such file, it is damaged, it holds no state dict, or reading it would execute code.
+        WeightsError: there is no such file, it is damaged, it holds no state dict, it unpacks to more than the limit of
+            :mod:`saywhy.io.limits`, or reading it would execute code.
     """
-    file = Path(path)
-    if not file.is_file():
+    file = file_path("weights", path, WeightsError)
+    if not os.path.isfile(file):
         raise WeightsError(f"there is no weights file '{file}'.{_nearest_file(file)}")
     if file.suffix == ".safetensors" or _is_safetensors(file):
         return _read_safetensors(file)
     try:
+        check_torch_file(file)
         with ignored_warnings():  # torch warns of pickle protocols, which do not matter here
             found = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -43,16 +48,9 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
             f"'{file}' is refused: reading it would execute code inside it, or it is damaged "
             f"({_first_sentence(error)}). Ask its author for a safetensors file or a plain state dict."
         ) from error
-    except (
-        RuntimeError,
-        EOFError,
-        OSError,
-        ValueError,
-        KeyError,
-        IndexError,
-        AttributeError,
-        TypeError,
-    ) as error:
+    except WeightsError:
+        raise
+    except Exception as error:  # a damaged file can raise any error in the unpickler
         raise WeightsError(f"'{file}' is not a weights file that torch can read: {_first_sentence(error)}") from error
     return _state_dict(found, file)
 
@@ -73,6 +71,11 @@ def load_weights(module: nn.Module, path: str | os.PathLike[str]) -> None:
 def fit_weights(module: nn.Module, state: Mapping[str, Tensor], path: str | os.PathLike[str]) -> None:
     """Load a state dict into a network, all of it or nothing; otherwise as :func:`load_weights`."""
     expected = module.state_dict()
+    if packed := next((n for n, value in expected.items() if not _is_dense(value)), None):
+        raise WeightsError(
+            f"{type(module).__name__} keeps '{packed}' in a form of its own, as "
+            "quantised and sparse networks do. Load the weights before the network is converted."
+        )
     state = _with_tied(_without_prefix(dict(state), expected), expected)
     # Batch normalisation's step counter is missing from many files and unused in evaluation mode.
     missing = [n for n in expected if n not in state and not n.endswith("num_batches_tracked")]
@@ -99,7 +102,12 @@ def fit_weights(module: nn.Module, state: Mapping[str, Tensor], path: str | os.P
     for name, tensor in state.items():
         if _has_nan(tensor):
             raise WeightsError(f"the weights in '{path}' are not finite: '{name}' holds NaN or infinity.")
-    module.load_state_dict({**expected, **state})
+    try:
+        module.load_state_dict({**expected, **state})
+    except RuntimeError as error:
+        raise WeightsError(
+            f"the weights in '{path}' cannot be loaded into {type(module).__name__}: {_first_sentence(error)}"
+        ) from error
 
 
 def check_finite(module: nn.Module) -> str | None:
@@ -137,8 +145,16 @@ def check_usable(module: nn.Module) -> None:
             )
 
 
+def _is_dense(value: Any) -> bool:
+    """Whether a value is a tensor of plain numbers."""
+    return isinstance(value, Tensor) and value.layout == torch.strided and not value.is_quantized
+
+
 def _has_nan(tensor: Tensor) -> bool:
-    return tensor.is_floating_point() and not bool(torch.isfinite(tensor).all())
+    if not tensor.is_floating_point() or tensor.is_meta:
+        return False
+    values = tensor.values() if tensor.is_sparse else tensor
+    return not bool(torch.isfinite(values.float() if values.element_size() == 1 else values).all())
 
 
 def _nearest_file(file: Path) -> str:
@@ -161,9 +177,10 @@ def _read_safetensors(file: Path) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
     try:
-        return load_file(file)
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(f"'{file}' is not a complete safetensors file: {error}") from error
+        found = load_file(file)
+    except (SafetensorError, OSError, ValueError, KeyError, RuntimeError, AttributeError, TypeError) as error:
+        raise WeightsError(f"'{file}' is not a complete safetensors file: {_first_sentence(error)}") from error
+    return _checked_state(found, file)
 
 
 def _state_dict(found: Any, file: Path) -> dict[str, Tensor]:
@@ -171,15 +188,42 @@ def _state_dict(found: Any, file: Path) -> dict[str, Tensor]:
         if not isinstance(found, Mapping):
             break
         if found and all(isinstance(t, Tensor) for t in found.values()):
-            return dict(found)
+            return _checked_state(found, file)
         inner = next((found[key] for key in _WRAPPERS if isinstance(found.get(key), Mapping)), None)
         if inner is None:
             break
         found = inner
-    given = (
-        f"a mapping with {', '.join(map(str, list(found)[:5]))}" if isinstance(found, Mapping) else type(found).__name__
-    )
+    given = type(found).__name__
+    if isinstance(found, Mapping):
+        given = (
+            f"a mapping with {', '.join(key if isinstance(key, str) else reprlib.repr(key) for key in list(found)[:5])}"
+        )
     raise WeightsError(f"'{file}' must hold a state dict of tensors, got {given}.")
+
+
+def _checked_state(state: Mapping[Any, Tensor], file: Path) -> dict[str, Tensor]:
+    """A state dict whose names are texts and whose tensors hold plain values.
+
+    Raises:
+        WeightsError: a name is none, or a tensor is sparse, quantised, nested or without values (device "meta").
+    """
+    for name, tensor in state.items():
+        if not isinstance(name, str):
+            raise WeightsError(
+                f"'{file}' must hold a state dict with the names of weights, got the key {reprlib.repr(name)} "
+                f"({type(name).__name__}). Save network.state_dict()."
+            )
+        kinds = {
+            "on the device 'meta', without values": tensor.is_meta,
+            "quantised": tensor.is_quantized,
+            f"stored as {str(tensor.layout).removeprefix('torch.')}": tensor.layout != torch.strided,
+        }
+        if kind := next((kind for kind, found in kinds.items() if found), None):
+            raise WeightsError(
+                f"'{file}' must hold plain dense tensors, but '{name}' is {kind}. Save them as such, e.g. with "
+                "tensor.dequantize() or tensor.to_dense()."
+            )
+    return dict(state)
 
 
 def _without_prefix(state: dict[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -195,9 +239,13 @@ def _with_tied(state: dict[str, Tensor], expected: Mapping[str, Tensor]) -> dict
     """The state dict with tied weights under all of their names; safetensors holds them under one."""
     names: dict[tuple[int, torch.Size], str] = {}
     for name, tensor in expected.items():
-        if name in state and tensor.numel():
+        if name in state and tensor.numel() and not tensor.is_meta:
             names.setdefault((tensor.data_ptr(), tensor.shape), name)
-    tied = {n: names.get((t.data_ptr(), t.shape)) for n, t in expected.items() if n not in state and t.numel()}
+    tied = {
+        n: names.get((t.data_ptr(), t.shape))
+        for n, t in expected.items()
+        if n not in state and t.numel() and not t.is_meta
+    }
     return state | {name: state[other] for name, other in tied.items() if other is not None}
 
 

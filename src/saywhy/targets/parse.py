@@ -12,6 +12,7 @@ from torch import Tensor
 from saywhy.errors import TargetError
 from saywhy.targets.registry import target as named_target
 from saywhy.targets.target import Class, Function, PerSampleTarget, Target, TargetList, Top
+from saywhy.validation import plain_tensor
 
 
 @named_target(
@@ -94,9 +95,12 @@ def as_target(target: Any) -> Target:
     if isinstance(target, str):
         return Class(target)
     if isinstance(target, Tensor) and target.ndim > 0:
-        return PerSampleTarget(target)
+        return PerSampleTarget(plain_tensor("target", target, TargetError))
     if getattr(target, "ndim", 0) > 0 and hasattr(target, "__array__"):
-        return PerSampleTarget(torch.as_tensor(target))
+        try:
+            return PerSampleTarget(torch.as_tensor(target))
+        except (TypeError, ValueError, RuntimeError):
+            raise TargetError(f"an array of targets must hold integers, got {str(target)[:60]}.") from None
     if hasattr(target, "__index__"):  # numpy integers and tensors of one element are indices too
         try:
             return Class(operator.index(target))

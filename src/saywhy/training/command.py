@@ -9,6 +9,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from saywhy.errors import SaywhyError
+from saywhy.terminal import printable
 
 Threads = Annotated[int, typer.Option(min=1, help="Cores to compute on.")]
 Accelerator = Annotated[str, typer.Option(help="What to compute on, as Lightning Fabric calls it: cpu, cuda, auto.")]
@@ -31,7 +32,7 @@ def run_recipe(train: Callable[[Progress], dict[str, str]], threads: int, hidden
     except KeyboardInterrupt:
         typer.echo("Stopped. Run the same command to resume from the last checkpoint.", err=True)
         raise typer.Exit(130) from None
-    typer.echo("\n".join(f"{key}: {value}" for key, value in results.items() if key not in hidden))
+    typer.echo(printable("\n".join(f"{key}: {value}" for key, value in results.items() if key not in hidden)))
 
 
 def _is_worker() -> bool:

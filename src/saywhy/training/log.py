@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from saywhy.io.atomic import atomic_write
+from saywhy.errors import WeightsError
+from saywhy.io.atomic import append, atomic_write
 
 HEADING = "step,rate,loss"
 
@@ -15,6 +16,10 @@ class Log:
         path: the file.
         done: the number of finished steps; lines of later steps, which will be repeated, are removed.
 
+    Raises:
+        WeightsError: the file holds a line that is none of a log.
+        WriteError: the disk is full, or the file cannot be written.
+
     >>> import tempfile
     >>> file = Path(tempfile.mkdtemp()) / "run.csv"
     >>> Log(file, 0).add(2, 0.1, [3.0, 1.0])
@@ -25,12 +30,20 @@ class Log:
 
     def __init__(self, path: Path, done: int) -> None:
         self.path = path
-        lines = path.read_text(encoding="utf-8").splitlines()[1:] if done and path.exists() else []
-        kept = [line for line in lines if int(line.partition(",")[0]) <= done]
+        kept = _lines(path, done) if done and path.exists() else []
         with atomic_write(path) as temporary:
             temporary.write_text("\n".join([HEADING, *kept]) + "\n", encoding="utf-8")
 
     def add(self, step: int, rate: float, losses: Sequence[float]) -> None:
         """Append a line for the steps since the last line."""
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(f"{step},{rate:.6g},{sum(losses) / len(losses):.6g}\n")
+        append(self.path, f"{step},{rate:.6g},{sum(losses) / len(losses):.6g}\n")
+
+
+def _lines(path: Path, done: int) -> list[str]:
+    """Return the lines up to a step."""
+    lines = path.read_bytes().decode("utf-8", "replace").splitlines()[1:]
+    steps = [line.partition(",")[0] for line in lines]
+    wrong = next((number for number, step in enumerate(steps, 2) if not (step.isascii() and step.isdecimal())), None)
+    if wrong is not None:
+        raise WeightsError(f"'{path}', line {wrong}, is damaged. Remove the line, or the whole file.")
+    return [line for line, step in zip(lines, steps, strict=True) if len(step) < 20 and int(step) <= done]

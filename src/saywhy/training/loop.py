@@ -1,6 +1,7 @@
 """The training loop: it follows a plan of steps, and can resume after any step."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from math import cos, pi
 from pathlib import Path
@@ -12,7 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from saywhy.errors import InputError
-from saywhy.training.checkpoint import load_checkpoint, save_checkpoint
+from saywhy.io.lock import locked
+from saywhy.training.checkpoint import has_checkpoint, load_checkpoint, save_checkpoint
 from saywhy.training.extra import training_library
 from saywhy.training.log import Log
 
@@ -187,6 +189,10 @@ def optimize(
 
     Returns:
         The duration in seconds, including the time before an interruption up to its last checkpoint.
+
+    Raises:
+        WeightsError: the checkpoint is damaged and no older one is sound, or it belongs to another run.
+        WriteError: another process writes the same checkpoint, or it cannot be written.
     """
     fabric = devices.fabric()
     fabric.launch()
@@ -196,34 +202,37 @@ def optimize(
     network.train()
     model, *taken = fabric.setup(network, *optimizers(network, plan))
     plans = [[replace(plan, rate=group["lr"]) for group in optimizer.param_groups] for optimizer in taken]
-    done, seconds = _resume(checkpoint, settings, network, taken)
-    begin = perf_counter() - seconds
-    if not fabric.is_global_zero:
-        checkpoint = report = None
-    log, losses = Log(checkpoint.with_suffix(".csv"), done) if checkpoint is not None else None, []
-    for step in range(done, steps):
-        for optimizer, of_groups in zip(taken, plans, strict=True):
-            for group, own in zip(optimizer.param_groups, of_groups, strict=True):
-                group["lr"] = rate_at(step, steps, own)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(step_generator(plan.seed, -1 - step).initial_seed() + fabric.global_rank)  # for dropout
-            value = loss(model, step, share)
-        for optimizer in taken:
-            optimizer.zero_grad()
-        fabric.backward(value)
-        if plan.clip is not None:
-            nn.utils.clip_grad_norm_(trained, plan.clip)
-        for optimizer in taken:
-            optimizer.step()
-        losses.append(value.item())
-        if report is not None:
-            report(step + 1, losses[-1])
-        if checkpoint is not None and log is not None and ((step + 1) % every == 0 or step + 1 == steps):
-            log.add(step + 1, rate_at(step, steps, plan), losses)
-            losses = []
-            state = {"network": network.state_dict(), "optimizers": [optimizer.state_dict() for optimizer in taken]}
-            progress = {"settings": settings, "step": step + 1, "seconds": perf_counter() - begin}
-            save_checkpoint(checkpoint, progress | state)
+    with locked(checkpoint) if checkpoint is not None and fabric.is_global_zero else nullcontext():
+        done, seconds = _resume(checkpoint, settings, network, taken)
+        begin = perf_counter() - seconds
+        if not fabric.is_global_zero:
+            checkpoint = report = None
+        log, losses = Log(checkpoint.with_suffix(".csv"), done) if checkpoint is not None else None, []
+        for step in range(done, steps):
+            for optimizer, of_groups in zip(taken, plans, strict=True):
+                for group, own in zip(optimizer.param_groups, of_groups, strict=True):
+                    group["lr"] = rate_at(step, steps, own)
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(
+                    step_generator(plan.seed, -1 - step).initial_seed() + fabric.global_rank
+                )  # for dropout
+                value = loss(model, step, share)
+            for optimizer in taken:
+                optimizer.zero_grad()
+            fabric.backward(value)
+            if plan.clip is not None:
+                nn.utils.clip_grad_norm_(trained, plan.clip)
+            for optimizer in taken:
+                optimizer.step()
+            losses.append(value.item())
+            if report is not None:
+                report(step + 1, losses[-1])
+            if checkpoint is not None and log is not None and ((step + 1) % every == 0 or step + 1 == steps):
+                log.add(step + 1, rate_at(step, steps, plan), losses)
+                losses = []
+                state = {"network": network.state_dict(), "optimizers": [optimizer.state_dict() for optimizer in taken]}
+                progress = {"settings": settings, "step": step + 1, "seconds": perf_counter() - begin}
+                save_checkpoint(checkpoint, progress | state)
     moved.remove()
     network.cpu().eval()
     if not fabric.is_global_zero:
@@ -252,7 +261,7 @@ def _resume(
     checkpoint: Path | None, settings: dict[str, Any], network: nn.Module, optimizers: Sequence[Any]
 ) -> tuple[int, float]:
     """Resume the run in the file, if there is one; return the number of finished steps and their seconds."""
-    if checkpoint is None or not checkpoint.exists():
+    if checkpoint is None or not has_checkpoint(checkpoint):
         return 0, 0.0
     state = load_checkpoint(checkpoint, settings)
     network.load_state_dict(state["network"])

@@ -3,18 +3,16 @@
 import json
 import math
 from dataclasses import asdict
-from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, Template
 from markupsafe import Markup
 
 from saywhy.errors import InputError
-from saywhy.io.atomic import atomic_write
+from saywhy.io.atomic import write_text
 from saywhy.metrics.class_agnostic import BASELINE_NAMES, CLASS_AGNOSTIC_BASELINES
 from saywhy.metrics.registry import find_metric
+from saywhy.view.page import template
 from saywhy.view.payload import dumps
 from saywhy.view.report import digest, text
 
@@ -29,7 +27,7 @@ def benchmark_html(benchmark: "Benchmark") -> str:
     """Return one self-contained page without scripts."""
     style = text("check.css")
     cells = benchmark.table()
-    return _template().render(
+    return template("benchmark.html.j2").render(
         settings=benchmark.settings,
         provenance=dumps(asdict(benchmark.settings)),
         style=Markup(style),
@@ -53,11 +51,7 @@ def save_benchmark(benchmark: "Benchmark", path: Path) -> Path:
     written = (
         benchmark_html(benchmark) if suffix == ".html" else json.dumps(benchmark.record(), indent=1, ensure_ascii=False)
     )
-    try:
-        with atomic_write(path) as temporary:
-            temporary.write_text(written, encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"'{path}' cannot be written: {error}") from error
+    write_text(path, written)
     return path
 
 
@@ -96,10 +90,3 @@ def _plot(benchmark: "Benchmark", cells: Any, name: str) -> dict[str, Any]:
         "high": f"{high:.3g}",
         "rows": [shown(*row) for row in rows],
     }
-
-
-@cache
-def _template() -> Template:
-    return Environment(autoescape=True).from_string(
-        files("saywhy.view").joinpath("benchmark.html.j2").read_text("utf-8")
-    )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from saywhy.errors import InputError
-from saywhy.io.atomic import atomic_write
+from saywhy.io.atomic import write_text
 from saywhy.view.gallery import gallery
 from saywhy.view.payload import Payload
 from saywhy.view.protocols import ExplanationLike, TaskResultLike
@@ -53,6 +53,5 @@ def chapters_payload(title: str, lead: str, chapters: Sequence[Chapter]) -> Payl
 def save_chapters(title: str, lead: str, chapters: Sequence[Chapter], path: str | Path) -> Path:
     """Write the chapters as one self-contained page, atomically; return the path."""
     page = report_html(chapters_payload(title, lead, chapters))
-    with atomic_write(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+    write_text(path, page)
     return Path(path)

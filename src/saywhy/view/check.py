@@ -4,21 +4,19 @@ import base64
 import io
 import math
 from collections.abc import Iterator
-from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, Template
 from markupsafe import Markup
 from PIL import Image
 
 from saywhy.checks.catalogue import CHECKS
 from saywhy.errors import InputError
-from saywhy.io.atomic import atomic_write
+from saywhy.io.atomic import write_text
 from saywhy.metrics.class_agnostic import BASELINE_NAMES
 from saywhy.view.flat import flat
 from saywhy.view.overlay import heat_over
+from saywhy.view.page import template
 from saywhy.view.payload import dumps, plain
 from saywhy.view.protocols import ExplanationLike
 from saywhy.view.report import digest, text
@@ -34,7 +32,7 @@ LONGEST = 480
 def check_html(check: "Check") -> str:
     """Return one self-contained page."""
     style = text("check.css")
-    return _template().render(
+    return template("check.html.j2").render(
         title=", ".join(dict.fromkeys(name for row in check.explanation.targets for name in row)),
         style=Markup(style),
         style_digest=digest(style),
@@ -54,11 +52,7 @@ def save_check(check: "Check", path: Path) -> Path:
     if path.suffix.lower() != ".html":
         raise InputError(f"'{path}': a check is written as one page, expected the suffix .html, got '{path.suffix}'.")
     page = check_html(check)
-    try:
-        with atomic_write(path) as temporary:
-            temporary.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"'{path}' cannot be written: {error}") from error
+    write_text(path, page)
     return path
 
 
@@ -129,8 +123,3 @@ def _image(source: Any, values: Any, scale: Scale | None, longest: int) -> str:
     buffer = io.BytesIO()
     made.save(buffer, "PNG")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
-
-
-@cache
-def _template() -> Template:
-    return Environment(autoescape=True).from_string(files("saywhy.view").joinpath("check.html.j2").read_text("utf-8"))

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from saywhy.errors import InputError
-from saywhy.io.atomic import atomic_write
+from saywhy.io.atomic import write_text
 from saywhy.view.payload import Payload, payload
 from saywhy.view.protocols import ExplanationLike, TaskResultLike
 from saywhy.view.report import report_html
@@ -31,6 +31,5 @@ def gallery(explanations: Sequence[ExplanationLike | TaskResultLike], title: str
 def save_gallery(explanations: Sequence[ExplanationLike | TaskResultLike], path: str | Path, title: str) -> Path:
     """Write several explanations as one self-contained page, atomically; return the path."""
     page = report_html(gallery(explanations, title))
-    with atomic_write(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+    write_text(path, page)
     return Path(path)

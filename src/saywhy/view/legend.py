@@ -76,6 +76,10 @@ def font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(Path(get_data_path(), "fonts", "ttf", name), size)
 
 
+LONGEST_TEXT = 2000
+"""Characters of a label or a note that are drawn; a longer text would make an image of gigabytes."""
+
+
 def wrapped(text: str, face: ImageFont.FreeTypeFont, width: int) -> list[str]:
     """Return the text in lines of at most ``width`` pixels, broken between words, or inside a long word.
 
@@ -83,7 +87,8 @@ def wrapped(text: str, face: ImageFont.FreeTypeFont, width: int) -> list[str]:
     ['Egyptian', 'cat']
     """
     lines: list[str] = []
-    for word in "".join(c if c.isprintable() else " " for c in text).split():
+    shown = text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]} …"
+    for word in "".join(c if c.isprintable() else " " for c in shown).split():
         if lines and face.getlength(f"{lines[-1]} {word}") <= width:
             lines[-1] = f"{lines[-1]} {word}"
             continue

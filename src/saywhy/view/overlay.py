@@ -5,7 +5,9 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image, ImageDraw
 
+from saywhy.errors import InputError
 from saywhy.geometry import CropBox, Grid, Tiles, box, on_image, peak, whole
+from saywhy.validation import real_number, true_or_false
 from saywhy.view.colour import DIVERGING, SEQUENTIAL, colourise
 from saywhy.view.legend import MEANINGS, LegendText, hatched, legend
 from saywhy.view.scale import Scale
@@ -44,6 +46,10 @@ def heat_over(
     >>> heat_over(Image.new("RGB", (8, 4)), np.array([[0.0, 1.0]])).getpixel((7, 3))
     (189, 191, 123)
     """
+    opacity, threshold = real_number("opacity", opacity, 0, 1), real_number("threshold", threshold)
+    true_or_false(mark_peak=mark_peak, draw_box=draw_box)
+    if scale is not None and not isinstance(scale, Scale):
+        raise InputError(f"scale must be a saywhy.view.Scale or none, got {type(scale).__name__}.")
     crop_box = crop_box or whole(image.size)
     full = on_image(values, crop_box, image.size)
     scale = scale or Scale.of(values)
@@ -75,7 +81,7 @@ def overlay(
     400
     """
     crop_box = crop_box or whole(image.size)
-    scale = scale or Scale.of(values)
+    scale = Scale.of(values) if scale is None else scale
     heat = heat_over(
         image,
         values,

@@ -215,7 +215,8 @@ def dumps(value: Any) -> str:
     >>> dumps({"a": "é"})
     '{"a":"é"}'
     """
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")  # UTF-8 lacks lone surrogates
 
 
 def _image(explanation: ExplanationLike, notes: Notes, index: int) -> ImageEntry:

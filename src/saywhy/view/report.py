@@ -12,10 +12,10 @@ from html import escape
 from importlib.resources import files
 from pathlib import Path
 
-from jinja2 import Environment, Template
 from markupsafe import Markup
 
-from saywhy.io.atomic import atomic_write
+from saywhy.io.atomic import write_text
+from saywhy.view.page import template
 from saywhy.view.payload import Payload, dumps, payload
 from saywhy.view.protocols import ExplanationLike, TaskResultLike
 
@@ -43,7 +43,7 @@ def report_html(data: Payload) -> str:
     True
     """
     shown = {key: value for key, value in data.items() if key != "provenance"}
-    return _template().render(
+    return template("page.html.j2").render(
         title=data["title"],
         style=Markup(text("viewer.css")),
         style_digest=digest(text("viewer.css")),
@@ -57,8 +57,7 @@ def report_html(data: Payload) -> str:
 def save_html(shown: ExplanationLike | TaskResultLike, path: str | Path, title: str | None = None) -> Path:
     """Write the explanation as one self-contained page, atomically; return the path."""
     page = report_html(payload(shown, title))
-    with atomic_write(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+    write_text(path, page)
     return Path(path)
 
 
@@ -90,11 +89,6 @@ def _script() -> str:
 
 def digest(text: str) -> Markup:
     return Markup("sha256-" + b64encode(sha256(text.encode()).digest()).decode("ascii"))
-
-
-@cache
-def _template() -> Template:
-    return Environment(autoescape=True).from_string(text("page.html.j2"))
 
 
 @cache

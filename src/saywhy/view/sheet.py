@@ -8,6 +8,7 @@ from typing import Any
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from saywhy.errors import InputError
 from saywhy.geometry import CropBox, Tiles, scaled
 from saywhy.io.atomic import atomic_write
 from saywhy.view.flat import flat
@@ -22,6 +23,10 @@ GAP = 16
 
 KEY = "saywhy"
 """Keyword of the PNG text chunk that holds the provenance."""
+
+
+LOOK = ("scale", "opacity", "threshold", "mark_peak", "draw_box")
+"""The parameters of an overlay."""
 
 
 def sheet(explanation: ExplanationLike, *, panel: int = NARROWEST, columns: int = 6) -> Image.Image:
@@ -70,6 +75,8 @@ def overlay_of(
         method, layer: the first by default.
         look: scale, opacity, threshold, mark_peak, draw_box of `overlay`.
     """
+    if unknown := look.keys() - LOOK:
+        raise InputError(f"an overlay has no parameter '{min(unknown)}'. Parameters: {', '.join(LOOK)}.")
     explanation = flat(explanation)
     method = method or explanation.methods[0]
     layer = layer or next(has for m, has, _ in grids(explanation) if m == method)

@@ -24,7 +24,7 @@ from saywhy.toybox.language.mentions import mentions
 from saywhy.toybox.models.classifier import normalised
 from saywhy.toybox.models.vision_language import ToyboxCaptionHead
 from saywhy.toybox.recipes.language_data import draw_language_data
-from saywhy.training.checkpoint import check_name, half, save_weights
+from saywhy.training.checkpoint import check_name, half, remove_checkpoint, save_weights
 from saywhy.training.command import Accelerator, Count, Threads, run_recipe
 from saywhy.training.loop import HERE, Devices, Plan, Tell, optimize, step_generator
 
@@ -151,7 +151,7 @@ def train(
         "distinct_captions": str(len(set(texts))),
     }
     save_weights(out, weights, metadata)
-    out.with_suffix(".checkpoint").unlink(missing_ok=True)
+    remove_checkpoint(out.with_suffix(".checkpoint"))
     return metadata
 
 

@@ -13,7 +13,7 @@ from saywhy.toybox import KINDS
 from saywhy.toybox.models.classifier import ToyboxClassifier, normalised
 from saywhy.toybox.recipes.draw import cores, draw
 from saywhy.toybox.recipes.mean_average_precision import logits_of, mean_average_precision
-from saywhy.training.checkpoint import check_name, half, save_weights
+from saywhy.training.checkpoint import check_name, half, remove_checkpoint, save_weights
 from saywhy.training.command import Accelerator, Count, Threads, run_recipe
 from saywhy.training.loop import HERE, Devices, Phase, Plan, fit
 
@@ -79,7 +79,7 @@ def train(
         "test_map_reduced": f"{reduced:.4f}",
     }
     save_weights(out, weights, metadata)
-    out.with_suffix(".checkpoint").unlink(missing_ok=True)
+    remove_checkpoint(out.with_suffix(".checkpoint"))
     return metadata
 
 

@@ -26,7 +26,7 @@ from saywhy.toybox.language import ANSWERS
 from saywhy.toybox.models.vision_language import ToyboxTrunk, variance_vqa_head
 from saywhy.toybox.recipes.language_data import LanguageData, draw_language_data
 from saywhy.toybox.recipes.vqa import frozen_features, sample_questions
-from saywhy.training.checkpoint import check_name, half, save_weights
+from saywhy.training.checkpoint import check_name, half, remove_checkpoint, save_weights
 from saywhy.training.command import Accelerator, Count, Threads, run_recipe
 from saywhy.training.loop import HERE, Devices, Loss, Plan, Tell, optimize
 from saywhy.uncertainty import UCAM, Gate, MCDropout, Uncertainty
@@ -266,7 +266,7 @@ def train(
         **evaluation_metadata(head, lambda split: questions_of((split,), tests), tests),
     }
     save_weights(out, base_weights | {f"head.{name}": value for name, value in weights.items()}, metadata)
-    out.with_suffix(".checkpoint").unlink(missing_ok=True)
+    remove_checkpoint(out.with_suffix(".checkpoint"))
     return metadata
 
 

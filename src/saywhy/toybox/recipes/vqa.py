@@ -26,7 +26,7 @@ from saywhy.toybox.language.question import plural
 from saywhy.toybox.models.classifier import normalised
 from saywhy.toybox.models.vision_language import CHANNELS, ToyboxTrunk, ToyboxVQAHead
 from saywhy.toybox.recipes.language_data import LanguageData, draw_language_data
-from saywhy.training.checkpoint import check_name, half, save_weights
+from saywhy.training.checkpoint import check_name, half, remove_checkpoint, save_weights
 from saywhy.training.command import Accelerator, Count, Threads, run_recipe
 from saywhy.training.loop import HERE, Devices, Plan, Tell, optimize, step_generator
 
@@ -265,7 +265,7 @@ def train(
         "test_accuracy_without_image": json.dumps({name: round(value, 4) for name, value in without_image.items()}),
     }
     save_weights(out, weights, metadata)
-    out.with_suffix(".checkpoint").unlink(missing_ok=True)
+    remove_checkpoint(out.with_suffix(".checkpoint"))
     return metadata
 
 
