@@ -1,6 +1,7 @@
 """``saywhy explain``: maps of images, and one sentence for every error."""
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -268,13 +269,7 @@ def test_ctrl_c_is_exit_code_130_and_leaves_nothing(run: Run, here: Path, monkey
     assert run("explain", A, *MODEL).code == 130
     monkeypatch.undo()
     monkeypatch.chdir(here)
-    write = Path.write_text
-
-    def half(path: Path, text: str, **named: Any) -> int:
-        write(path, text[:100], **named)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(Path, "write_text", half)
+    monkeypatch.setattr(os, "fsync", stop)  # written, and not yet at its name
     assert run("explain", A, *MODEL).code == 130
     assert sorted(p for p in here.rglob("*") if "__pycache__" not in str(p)) == before
 

@@ -400,9 +400,9 @@ class TestBadInput:
             ({"suppress_tokens": (0, END)}, "the end, word 1, is suppressed"),
             ({"end": -1}, "end must be a whole number of at least 0"),
             ({"length_penalty": lambda length: 3 - length}, "got 0 for 3 words"),
-            ({"length_penalty": math.nan}, "positive number at every length, got nan"),
+            ({"length_penalty": math.nan}, "a function of the length, got nan"),
             ({"length_penalty": -1000.0}, "positive number at every length, got 0"),
-            ({"length_penalty": "mean"}, "an exponent of the length or a function"),
+            ({"length_penalty": "mean"}, "the exponent of the length, or a function"),
         ],
     )
     def test_invalid_settings_raise(self, options, message):

@@ -12,6 +12,7 @@ from oracles.networks import LinearNetwork, OneQuadrant, TinyNetwork
 from saywhy.targets import Class, counterfactual
 
 LAYOUT = saywhy.Layout("channels-first", (6, 6))
+QUADRANTS = saywhy.Layout("channels-first", (8, 8))
 explain = partial(saywhy.explain, layout=LAYOUT)  # given, because random networks do not always prove theirs
 
 GRADIENT_METHODS = [name for name, method in ONE_PASS.items() if method.uses_gradients]
@@ -112,14 +113,14 @@ class TestCounterfactual:
         with torch.no_grad():
             for parameter in network.parameters():
                 parameter.copy_(torch.randn(parameter.shape, generator=generator))
-        found = explain(network, images(), lambda out: out[:, 1].mean((1, 2)), layer="1", relu=False)
+        found = explain(network, images(), lambda out: out[:, 1].mean((1, 2)), layer="1", relu=False, layout=None)
         torch.testing.assert_close(found.counterfactual.maps, -found.maps)
 
 
 @pytest.mark.parametrize("name", [n for n in GRADIENT_METHODS if n not in ("cam", "gradcam", "gradcam++", "xgradcam")])
 def test_elementwise_methods_highlight_only_the_relevant_quadrant(name):
     inputs = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    maps = explain(OneQuadrant(), inputs, [0, 1], name, "features").maps
+    maps = explain(OneQuadrant(), inputs, [0, 1], name, "features", layout=QUADRANTS).maps
     assert float(maps[..., :4, 4:].sum()) > 0
     assert not maps[..., 4:, :].any()
     assert not maps[..., :, :4].any()
@@ -128,14 +129,14 @@ def test_elementwise_methods_highlight_only_the_relevant_quadrant(name):
 def test_gradcam_highlights_more_than_the_relevant_quadrant():
     """Grad-CAM pools the gradient, and so shows a channel wherever it is active (Draelos and Carin, 2020)."""
     inputs = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    maps = explain(OneQuadrant(), inputs, 0, layer="features").maps
+    maps = explain(OneQuadrant(), inputs, 0, layer="features", layout=QUADRANTS).maps
     # Exactly: a quarter of the positions have the gradient 1 and 2.
     torch.testing.assert_close(maps[0, 0], inputs[0, 0] / 4 + inputs[0, 1] / 2)
 
 
 def test_channel_that_lowers_the_score_has_negative_values():
     inputs = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    maps = explain(OneQuadrant(), inputs, 2, "hirescam", "features", relu=False).maps
+    maps = explain(OneQuadrant(), inputs, 2, "hirescam", "features", relu=False, layout=QUADRANTS).maps
     torch.testing.assert_close(maps[0, 0, :4, 4:], -inputs[0, 0, :4, 4:])
 
 

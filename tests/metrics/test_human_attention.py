@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from saywhy.errors import InputError
+from saywhy.metrics.correlation import rank_correlation, ranks
 from saywhy.metrics.human_attention import (
     GRID,
     agreement_among_people,
@@ -21,8 +22,6 @@ from saywhy.metrics.human_attention import (
     centre_prior,
     on_grid,
     random_maps,
-    rank_correlation,
-    ranks,
 )
 
 seeds = st.integers(0, 2**31 - 1)

@@ -28,7 +28,8 @@ def signed(name: str) -> dict[str, Any]:
 
 
 def maps_of(name: str, network: TinyNetwork, inputs: Tensor) -> Tensor:
-    found = explain(network, inputs, [0, 1], name, "features", create_graph=True, **signed(name))
+    grid = saywhy.Layout("channels-first", tuple(side // 2 for side in inputs.shape[2:]))
+    found = explain(network, inputs, [0, 1], name, "features", create_graph=True, layout=grid, **signed(name))
     return found.maps
 
 
