@@ -10,7 +10,7 @@ from saywhy.engine.layers import find_layer, named_layer, spelling
 from saywhy.engine.trace import Candidate, LayerProbe, LayerSearch
 from saywhy.errors import InputError
 from saywhy.explainer.config import ExplainConfig
-from saywhy.explainer.outputs import model_output
+from saywhy.explainer.outputs import model_output, target_scores
 from saywhy.models import Model
 from saywhy.models.inputs import Batch
 from saywhy.targets import Top
@@ -42,7 +42,8 @@ def layer_probe(model: Model, config: ExplainConfig) -> LayerProbe:
     target = config.target.of_samples(slice(0, 1)) if keys else Top(1)
 
     def scores(raw: Any) -> Tensor:
-        return target.evaluate(replace(model_output(model, config, 1, raw), score="logit")).scores
+        output = model_output(model, config, 1, raw)
+        return target_scores(target, replace(output, score=output.scale)).scores
 
     return LayerProbe(scores, key=(config.output, keys))
 

@@ -16,14 +16,16 @@ from saywhy.engine.precision import ModelVariant, fastest
 from saywhy.engine.preserve import exclusive_run
 from saywhy.engine.runner import ModelRunner, input_layer
 from saywhy.engine.trace import Candidate
+from saywhy.errors import GradientError
 from saywhy.explainer.config import ExplainConfig
 from saywhy.explainer.layers import INPUT, check_layer_names, module_name, resolve_layers
-from saywhy.explainer.outputs import model_output, target_probabilities
+from saywhy.explainer.outputs import model_output, target_probabilities, target_scores
 from saywhy.methods.method import AttributionResult, Method
 from saywhy.methods.registry import find_method
 from saywhy.models import Model
 from saywhy.models.inputs import Batch, black_of, translated
-from saywhy.output import ModelOutput, ScoreKind
+from saywhy.models.outputs import settle, settled
+from saywhy.output import ModelOutput, OutputScale, ScoreKind, ShownScore
 from saywhy.shapes import at_least_float32
 from saywhy.targets import PerSampleTarget, Target, TargetScores
 
@@ -39,6 +41,8 @@ class BatchResult:
         attributions: results of methods of several passes, by (method, layer).
         evidence: statistics of activations and gradients, by layer.
         layers: the explained layers.
+        scale: what the model returns.
+        score: the kind of the scores of classes.
     """
 
     target_scores: TargetScores
@@ -47,6 +51,8 @@ class BatchResult:
     attributions: dict[tuple[str, str], AttributionResult]
     evidence: dict[str, Evidence]
     layers: list[Candidate]
+    scale: OutputScale
+    score: ShownScore
 
 
 @dataclass(frozen=True)
@@ -92,8 +98,9 @@ class Runner:
         """One pass over a batch, with the layers watched."""
         with translated(self.model, batch):
             layers = self.layers(batch)
+            settle(self.model, self.config.output, batch, self.config.seed)
             form = self._form(batch, layers)
-            captured, target_scores = self._pass(form, [form.watched(c) for c in layers], batch.size)
+            captured, target_scores, _ = self._pass(form, [form.watched(c) for c in layers], batch.size)
         return captured, target_scores, layers
 
     def run_all(self, batch: Batch, size: int | None) -> list[BatchResult]:
@@ -124,18 +131,22 @@ class Runner:
             if any(m.at == "input" for m in methods):
                 layers[INPUT] = input_layer(form.inputs)
             watched = [w for w in layers.values() if w.module is not None or any(m.at == "input" for m in one_pass)]
+            if all(w.module is not None for w in watched):  # else the pass has the whole graph, and shows it itself
+                settle(self.model, self.config.output, batch, self.config.seed)
             if watched:
-                captured, target_scores = self._pass(form, watched, batch.size)
-                raw = captured.output
+                captured, target_scores, output = self._pass(form, watched, batch.size)
+                if not settled(self.model, self.config.output):
+                    settle(self.model, self.config.output, batch, self.config.seed)
+                    captured, target_scores, output = self._pass(form, watched, batch.size)
                 maps, evidence = self._one_pass_maps(captured, one_pass)
             else:
-                raw, target_scores = self._forward(form, batch.size)
+                target_scores, output = self._forward(form, batch.size)
                 maps, evidence = {}, {}
             attributions: dict[tuple[str, str], AttributionResult] = {}
             for method in methods:
                 if method.passes == "several":
                     # The targets are those of the unaltered image.
-                    target = self.config.target.resolved(self.model_output(batch.size, raw))
+                    target = self.config.target.resolved(output)
                     runner = self._model_runner(form, batch, target, method.score)
                     for layer in layers.values():
                         if (layer.module is None) == (method.at == "input"):
@@ -145,18 +156,21 @@ class Runner:
         order = [(m.name, name) for m in methods for name in layers if (m.name, name) in maps]
         return BatchResult(
             target_scores=target_scores,
-            probabilities=target_probabilities(self.model_output(batch.size, raw), target_scores),
+            probabilities=target_probabilities(output, target_scores),
             maps={key: maps[key] for key in order},
             attributions=attributions,
             evidence=evidence,
             layers=candidates,
+            scale=output.scale,
+            score=output.score,
         )
 
     def predict(self, batch: Batch) -> ModelOutput:
         """The model output of one pass without gradients, before any target."""
         with translated(self.model, batch):
-            raw, _ = self._forward(self._form(batch, self.resolved_layers), batch.size)
-        return self.model_output(batch.size, raw)
+            settle(self.model, self.config.output, batch, self.config.seed)
+            _, output = self._forward(self._form(batch, self.resolved_layers), batch.size)
+        return output
 
     def with_resolved_target(self, batch: Batch) -> "Runner":
         """The runner with its target resolved to the model's current outputs."""
@@ -164,6 +178,8 @@ class Runner:
 
     def model_runner(self, batch: Batch, score: ScoreKind) -> ModelRunner:
         """A model runner for altered images; ``score`` is the kind of class scores."""
+        with translated(self.model, batch):
+            settle(self.model, self.config.output, batch, self.config.seed)
         form = self._form(batch, self.resolved_layers)
         return self.with_config(score=None)._model_runner(form, batch, self.config.target, score)
 
@@ -175,12 +191,13 @@ class Runner:
         variant = fastest(module, inputs, [module_name(c.name) for c in candidates])
         return _Form(variant.module, variant.prepare(inputs))
 
-    def _pass(self, form: _Form, watched: Sequence[Watched], samples: int) -> tuple[Capture, TargetScores]:
-        found: dict[str, TargetScores] = {}
+    def _pass(self, form: _Form, watched: Sequence[Watched], samples: int) -> tuple[Capture, TargetScores, ModelOutput]:
+        found: list[tuple[TargetScores, ModelOutput]] = []
 
         def scores(raw: Any) -> Tensor:
-            found["targets"] = self.config.target.evaluate(self.model_output(samples, raw, self.config.shown_score))
-            return found["targets"].scores
+            output = self.model_output(samples, raw, self.config.shown_score)
+            found.append((target_scores(self.config.target, output), output))
+            return found[-1][0].scores
 
         captured = run_capture(
             form.module,
@@ -190,14 +207,16 @@ class Runner:
             create_graph=self.config.create_graph,
             seed=self.config.seed,
         )
-        return captured, replace(found["targets"], scores=captured.scores)
+        targets, output = found[-1]
+        return captured, replace(targets, scores=captured.scores), output
 
-    def _forward(self, form: _Form, samples: int) -> tuple[Any, TargetScores]:
-        """The output and the scores only, for methods that watch no layer."""
+    def _forward(self, form: _Form, samples: int) -> tuple[TargetScores, ModelOutput]:
+        """The scores and the output only, for methods that watch no layer."""
         inputs = tree.escape_inference(form.inputs)
         with exclusive_run(form.module, seed=self.config.seed), torch.inference_mode(False), torch.no_grad():
             raw = tree.call(form.module, inputs)
-            return raw, self.config.target.evaluate(self.model_output(samples, raw, self.config.shown_score))
+            output = self.model_output(samples, raw, self.config.shown_score)
+            return target_scores(self.config.target, output), output
 
     def _one_pass_maps(
         self, captured: Capture, methods: Sequence[Method]
@@ -209,7 +228,9 @@ class Runner:
             for _, gradients in captured.chunks():
                 for name, found in gradients.items():
                     A, G = activations[name], at_least_float32(found)
-                    evidence.setdefault(name, []).append(Evidence.of(A, G))
+                    statistics = Evidence.of(A, G)
+                    check_gradient(name, statistics)
+                    evidence.setdefault(name, []).append(statistics)
                     for method in methods:
                         if (method.at == "input") == (name == INPUT):
                             maps.setdefault((method.name, name), []).append(self._maps(method, A, G))
@@ -245,12 +266,26 @@ class Runner:
             model=form.module,
             inputs=form.inputs,
             layer=input_layer(form.inputs),
-            score=lambda raw, samples: target.of_samples(samples).evaluate(output(raw, samples, kind)).scores,
+            score=lambda raw, samples: target_scores(target.of_samples(samples), output(raw, samples, kind)).scores,
             probabilities=lambda raw, samples: output(raw, samples, "probability").values("probability"),
             attention=lambda raw, samples: target.of_samples(samples).attention(output(raw, samples)),
             black=black_of(self.model, batch.space),
             seed=self.config.seed,
             batch_size=self.config.batch_size,
+        )
+
+
+def check_gradient(layer: str, evidence: Evidence) -> None:
+    """Check that the gradients at a layer are finite.
+
+    Raises:
+        GradientError: one is NaN or infinite.
+    """
+    if not bool(torch.isfinite(evidence.gradient).all()):
+        raise GradientError(
+            f"the gradient at layer '{layer}' is NaN or infinite, although the score is finite. A function has no "
+            "slope there (a root or norm of 0, a division by nearly 0), or its numbers are too large for the dtype: "
+            "change the target or the network there, or use float32."
         )
 
 

@@ -53,6 +53,7 @@ MapEntry = TypedDict(
         "word": bool,
         "class": int,
         "score": float | None,
+        "score_name": str,
         "probability": float | None,
         "grid": list[int],
         "values": str,
@@ -178,6 +179,12 @@ def score(explanation: ExplanationLike, sample: int, target: int) -> float | Non
     return finite(explanation.scores[sample, target].item())
 
 
+def score_name(explanation: ExplanationLike, sample: int, target: int) -> str:
+    """Return what the score of one target is: "score" for a logit or a target that is no class, else its kind."""
+    is_class = int(explanation.classes[sample, target]) >= 0
+    return explanation.score if is_class and explanation.score != "logit" else "score"
+
+
 def probability(explanation: ExplanationLike, sample: int, target: int) -> float | None:
     """Return the probability in [0, 1] of one target; None for a target that is not a class."""
     if explanation.probabilities is None:
@@ -301,6 +308,7 @@ def _map(
         "word": target in notes.word_targets,
         "class": int(explanation.classes[sample, target]),
         "score": score(explanation, sample, target),
+        "score_name": score_name(explanation, sample, target),
         "probability": probability(explanation, sample, target),
         "grid": list(grid.shape),
         "values": _base64(grid.astype("<f4").tobytes()),
