@@ -185,6 +185,10 @@ def evidence_diagnostic(
 ) -> Diagnostic:
     """The sign of the map; for a zero map its cause. ``of_score``: whether the map shows parts of the score."""
     total = float(evidence.total[sample, target]) if evidence is not None else 0.0
+    if not (math.isfinite(lowest) and math.isfinite(highest)):
+        return Diagnostic(
+            "evidence", "bad", f"the map is NaN or infinite, {lowest:.3g} to {highest:.3g}: it shows nothing"
+        )
     if lowest == highest == 0:
         return Diagnostic("evidence", "bad", zero_cause(evidence, sample, target))
     if lowest == highest:
@@ -280,6 +284,35 @@ def score_diagnostic(explained: str, shown: str) -> Diagnostic:
     """The method has explained another kind of score than the one that is shown with its map."""
     return Diagnostic(
         "score", "good", f"the {explained} of a class was explained; the score that is shown is its {shown}"
+    )
+
+
+def output_diagnostic(scale: str, wanted: str, *, recovered: bool) -> Diagnostic:
+    """What the network returns, where that is no logits, and what was made of it.
+
+    Args:
+        scale: what it returns: ``"probability"``, ``"log-probability"`` or ``"value"``.
+        wanted: the kind of score that the method's paper or the user asks for.
+        recovered: whether this kind was explained.
+
+    >>> output_diagnostic("probability", "logit", recovered=False).state
+    'warning'
+    """
+    if scale == "value":
+        text = "the network's output is a value and no class score (a regression): the value itself was explained"
+        return Diagnostic("output", "good", text)
+    last = {"probability": "a softmax or sigmoid", "log-probability": "a log-softmax"}.get(scale, scale)
+    if wanted == scale:
+        return Diagnostic(
+            "output", "good", f"the network ends in {last}: its output, the {scale}, was explained as it is"
+        )
+    if recovered:
+        return Diagnostic("output", "good", f"the network ends in {last}: the {wanted} was computed from the {scale}")
+    return Diagnostic(
+        "output",
+        "warning",
+        f"the network ends in {last}: its output, the {scale}, was explained instead of the {wanted}. "
+        f"score='{wanted}' explains the {wanted}",
     )
 
 

@@ -199,7 +199,7 @@ def _explanation(runner: Runner, batch: Batch, size: int | None, *, warn: bool) 
         targets=targets,
         classes=torch.cat([result.target_scores.classes for result in results]),
         scores=collected.scores,
-        score=runner.config.shown_score,
+        score=results[0].score,
         probabilities=collected.probabilities,
         input_size=batch.space,
         values=collected.maps,

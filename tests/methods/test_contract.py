@@ -173,8 +173,14 @@ class TestEveryMethod:
         def broken(output: Tensor) -> Tensor:
             raise KeyError("a mistake in a target of the user's own")
 
-        with assert_untouched(network, batch), pytest.raises(KeyError, match="a mistake in a target"):
+        with (
+            assert_untouched(network, batch),
+            pytest.raises(
+                saywhy.errors.TargetError, match=r"'broken' failed: KeyError: .*a mistake in a target"
+            ) as caught,
+        ):
             explain(name, network, batch, target=broken)
+        assert isinstance(caught.value.__cause__, KeyError)
 
     def test_model_and_inputs_are_unchanged_when_the_model_raises(self, name, images):
         network = in_use(name)

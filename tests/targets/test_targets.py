@@ -276,12 +276,74 @@ class TestFunctions:
         with pytest.raises(TargetError, match=rf"one floating-point number a sample, \[3\], got {came}"):
             as_target(function).evaluate(output())
 
-    def test_error_of_the_function_propagates(self, tiny, images):
+    def test_error_of_the_function_is_named_and_chained(self, tiny, images):
         def broken(out: Tensor) -> Tensor:
             raise ZeroDivisionError("mine")
 
-        with pytest.raises(ZeroDivisionError, match="mine"):
+        with pytest.raises(TargetError, match="target function 'broken' failed: ZeroDivisionError: mine") as caught:
             explain(tiny(), images(), broken, layer="features")
+        assert isinstance(caught.value.__cause__, ZeroDivisionError)
+
+    def test_name_of_a_failing_partial_is_that_of_its_function(self):
+        def inner(out: Tensor, k: int) -> Tensor:
+            return out["missing"][:, k]
+
+        with pytest.raises(
+            TargetError, match=r"'inner' failed: .*\. It gets the model's output \(\[3, 4\]\)"
+        ) as caught:
+            as_target(partial(inner, k=1)).evaluate(output())
+        assert caught.value.__cause__ is not None
+
+    def test_error_of_an_own_target_is_named_and_chained(self, tiny, images):
+        class Broken(Target):
+            def evaluate(self, output: ModelOutput) -> Any:
+                raise KeyError("mine")
+
+        with pytest.raises(TargetError, match="the target Broken failed: KeyError: 'mine'") as caught:
+            explain(tiny(), images(), Broken(), layer="features")
+        assert isinstance(caught.value.__cause__, KeyError)
+
+    def test_lack_of_memory_in_a_function_stays_what_it_is(self):
+        def large(out: Tensor) -> Tensor:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+
+        with pytest.raises(torch.OutOfMemoryError):
+            as_target(large).evaluate(output())
+
+    @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+    @pytest.mark.parametrize("method", ["gradcam", "occlusion", "saliency"])
+    def test_score_that_is_not_finite_raises(self, tiny, images, value, method):
+        def broken(out: Tensor) -> Tensor:
+            return out[:, 0] * value
+
+        at = {"layer": "features", "layout": LAYOUT} if method == "gradcam" else {}
+        with pytest.raises(
+            TargetError, match=r"the score of 'broken' is -?(nan|inf) for sample 0: .*nothing to explain"
+        ):
+            saywhy.explain(tiny(), images(), broken, method, **at)
+
+    def test_sum_that_is_not_finite_raises(self, tiny, images):
+        with pytest.raises(TargetError, match=r"is nan for sample 0|is -?inf for sample 0"):
+            explain(tiny(), images(), float("inf") * Class(0), layer="features")
+
+    def test_score_that_is_not_finite_for_an_altered_image_raises(self, tiny, images):
+        """The score is finite for the image itself, and infinite where a part of it is hidden."""
+        model, batch = tiny(), images(1)
+        with torch.no_grad():
+            own = model(batch)[0, 0]
+
+        def inverse(out: Tensor) -> Tensor:
+            return torch.where((out[:, 0] - own).abs() < 1e-5, out[:, 0], torch.inf)
+
+        with pytest.raises(TargetError, match=r"is inf for sample 0: .* altered ones included"):
+            saywhy.explain(model, batch, inverse, "occlusion")
+
+    @pytest.mark.parametrize("method", ["gradcam", "saliency"])
+    def test_gradient_that_is_not_finite_raises(self, tiny, images, method):
+        """The root has no slope at 0, so the score is finite and its gradient is not."""
+        at = {"layer": "features", "layout": LAYOUT} if method == "gradcam" else {}
+        with pytest.raises(GradientError, match="is NaN or infinite, although the score is finite"):
+            saywhy.explain(tiny(), images(), lambda out: (out[:, 0] * 0).sqrt(), method, **at)
 
     def test_function_independent_of_the_layer_raises(self, tiny, images):
         with pytest.raises(GradientError, match="no gradient with respect to the layer"):
@@ -531,11 +593,20 @@ class TestExplain:
         assert split.targets == whole.targets
         torch.testing.assert_close(split.maps, whole.maps)
 
-    def test_single_logit_model_is_explained(self, images):
-        network = TinyNetwork.build(classes=1)
+    @pytest.mark.parametrize("declared", [{"labels": ["defect"]}, {"multilabel": True}, {"scale": "logit"}])
+    def test_single_logit_that_is_declared_has_a_probability(self, images, declared):
+        network = saywhy.load(TinyNetwork.build(classes=1), **declared)
         found = explain(network, images(), None, layer="features", relu=False)
         assert found.classes.tolist() == [[0], [0]]
+        assert found.score == "logit"
         torch.testing.assert_close(found.probabilities, found.scores.sigmoid())
+
+    def test_single_unbounded_number_without_labels_has_no_probability(self, images):
+        network = TinyNetwork.build(classes=1)
+        found = explain(network, images(), None, layer="features", relu=False)
+        declared = explain(saywhy.load(network, scale="logit"), images(), None, layer="features", relu=False)
+        assert (found.score, found.probabilities, found.targets) == ("value", None, [["output 0"], ["output 0"]])
+        torch.testing.assert_close(found.maps, declared.maps, rtol=0, atol=0)
 
 
 def test_ambiguous_class_name_raises():

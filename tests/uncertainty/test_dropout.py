@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import saywhy
 from oracles.networks import TinyNetwork, TinyTransformer
-from saywhy.errors import InputError, ModelError
+from saywhy.errors import InputError, ModelError, TargetError
 from saywhy.targets import Uncertain
 from saywhy.tasks.vqa.networks import ShowAskAttendAnswer, StackedAttention
 from saywhy.uncertainty import MCDropout, Uncertainty, dropout, estimate, mc_dropout
@@ -479,9 +479,15 @@ class TestMCSamples:
                 return -y, y
 
         net = made(lambda: Two("plain"))
-        close(MCDropout(net, 4, output=1)(some_images()).sample_logits, -MCDropout(net, 4)(some_images()).sample_logits)
+        close(
+            MCDropout(net, 4, output=1)(some_images()).sample_logits,
+            -MCDropout(net, 4, output=0)(some_images()).sample_logits,
+        )
         model = mc_dropout(saywhy.load(net, output="1"), 4)
-        close(model.module(some_images()).sample_logits.detach(), -MCDropout(net, 4)(some_images()).sample_logits)
+        first = MCDropout(net, 4, output=0)(some_images()).sample_logits
+        close(model.module(some_images()).sample_logits.detach(), -first)
+        with torch.no_grad(), pytest.raises(TargetError, match=r"2 tensors .* may be its class scores .*0 \[6, 3\], 1"):
+            MCDropout(net, 4)(some_images())
 
     @torch.no_grad()
     def test_variance_is_the_mean_over_samples(self):

@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -95,10 +96,37 @@ class TestUncertaintyOf:
                 assert value.dtype == torch.float64
                 assert not value.requires_grad
 
-    def test_predictive_variance_is_sample_plus_aleatoric_variance(self):
-        samples, noise = some_mc_samples().softmax(-1), torch.tensor([0.5, 0.0, 2.0])
+    def test_predictive_variance_is_sample_variance_without_noise(self):
+        samples = some_mc_samples().softmax(-1)
         close(Uncertainty.of(samples).predictive_variance, Uncertainty.of(samples).sample_variance)
-        close(Uncertainty.of(samples, noise).predictive_variance, Uncertainty.of(samples).sample_variance + noise)
+        close(Uncertainty.of(samples, torch.zeros(3)).predictive_variance, Uncertainty.of(samples).sample_variance)
+
+    @pytest.mark.parametrize("multilabel", [False, True])
+    def test_predictive_variance_is_that_of_probabilities_under_noise_in_the_logits(self, multilabel):
+        """The oracle draws other noise, in loops, and never adds squared logits to squared probabilities."""
+        logits, noise = some_mc_samples(), torch.tensor([0.5, 0.0, 2.0])
+        found = Uncertainty.of(logits.sigmoid() if multilabel else logits.softmax(-1), noise, multilabel)
+        generator = np.random.default_rng(1)
+        for b, s in enumerate(noise.tolist()):
+            each = []
+            for y in logits[:, b].double().numpy():
+                for _ in range(400):
+                    noisy = y + math.sqrt(s) * generator.standard_normal(len(y))
+                    each.append(1 / (1 + np.exp(-noisy)) if multilabel else np.exp(noisy) / np.exp(noisy).sum())
+            wanted = sum(np.var([p[c] for p in each]) for c in range(logits.shape[2]))
+            assert float(found.predictive_variance[b]) == pytest.approx(wanted, rel=0.08)
+
+    def test_predictive_variance_for_little_noise_is_the_derivative_of_the_softmax_times_the_noise(self):
+        p, s = torch.tensor([0.7, 0.2, 0.1]).double(), 1e-4
+        first_order = sum(s * p[c] ** 2 * (1 - 2 * p[c] + (p**2).sum()) for c in range(3))
+        found = Uncertainty.of(p.view(1, 1, 3), torch.tensor([s])).predictive_variance
+        assert float(found[0]) == pytest.approx(float(first_order), rel=0.05)
+
+    def test_predictive_variance_never_exceeds_that_of_probabilities(self):
+        found = Uncertainty.of(torch.tensor([[[0.5, 0.5]]]), torch.tensor([30.0]))
+        assert float(found.predictive_variance[0]) <= 0.5
+        certain = Uncertainty.of(torch.tensor([[[1.0, 0.0]]]), torch.tensor([1.0]))  # the noise changes nothing
+        assert float(certain.predictive_variance[0]) < 1e-12
 
     @pytest.mark.parametrize("multilabel", [False, True])
     @pytest.mark.parametrize("wrong", [-0.2, 1.2, math.nan, math.inf])

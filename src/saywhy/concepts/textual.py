@@ -168,7 +168,7 @@ def textual(
     >>> layout, image = Layout("channels-first", (1, 3)), torch.ones(1, 2, 1, 3)
     >>> names = {0: "stripes", 1: {"name": "sky", "iou": 0.01}}
     >>> print(textual(network, image, 0, "0", layout=layout, count=1, concepts=names))
-    input: class 0 (3), evidence in layer 0
+    input: output 0 (3), evidence in layer 0
       evidence by presence of: stripes (+2)
       evidence by absence of: channel 1 (-1)
     """

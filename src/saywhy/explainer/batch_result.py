@@ -11,6 +11,7 @@ from saywhy.diagnostics import Evidence
 from saywhy.engine.trace import Candidate
 from saywhy.errors import LayerError
 from saywhy.methods.method import AttributionResult
+from saywhy.output import OutputScale, ShownScore
 from saywhy.shapes import LINEAR
 from saywhy.targets import TargetScores
 
@@ -30,6 +31,8 @@ class BatchResult:
         evidence: statistics of activations and gradients, by layer.
         layers: the explained layers; none if samples were explained at different ones.
         shown: the layers by their names in the result, where merged branches have one name.
+        scale: what the model returns.
+        score: the kind of the scores of classes.
     """
 
     target_scores: TargetScores
@@ -39,6 +42,8 @@ class BatchResult:
     evidence: dict[str, Evidence]
     layers: list[Candidate]
     shown: dict[str, Candidate]
+    scale: OutputScale
+    score: ShownScore
 
 
 def merged(result: BatchResult, every: bool) -> BatchResult:
@@ -169,6 +174,8 @@ def concatenated(results: Sequence[BatchResult]) -> BatchResult:
         evidence={name: Evidence.stacked([r.evidence[name] for r in results]) for name in first.evidence},
         layers=first.layers,
         shown=merged_names(results),
+        scale=first.scale,
+        score=first.score,
     )
 
 

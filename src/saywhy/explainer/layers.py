@@ -1,7 +1,6 @@
 """Resolving the layers of a request: found or named, each with its layout proved."""
 
-import dataclasses
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,10 +10,10 @@ from saywhy.engine.layers import LayerGroup, find_group, known_groups, named_lay
 from saywhy.engine.trace import Candidate, LayerProbe, LayerSearch
 from saywhy.errors import InputError
 from saywhy.explainer.config import ExplainConfig
-from saywhy.explainer.outputs import model_output
+from saywhy.explainer.outputs import model_output, target_scores
 from saywhy.models import Model
 from saywhy.models.inputs import Batch
-from saywhy.targets import Function, Target, Top
+from saywhy.targets import Target, Top
 
 INPUT = "input"
 """The layer name of the image itself."""
@@ -46,31 +45,18 @@ def layer_probe(model: Model, config: ExplainConfig, index: int = 0) -> LayerPro
     target = config.target.of_samples(slice(index, index + 1))
 
     def scores_of(target: Target) -> Callable[[Any], Tensor]:
-        return lambda raw: target.evaluate(replace(model_output(model, config, 1, raw), score="logit")).scores
+        def scores(raw: Any) -> Tensor:
+            output = model_output(model, config, 1, raw)
+            return target_scores(target, replace(output, score=output.scale)).scores
+
+        return scores
 
     return LayerProbe(
         scores_of(target),
-        key=(config.output, target_key(target), keys),
+        key=(config.output, target.memory_key(), keys),
         family=(config.output, keys),
         fallback=None if keys else scores_of(Top(1)),
     )
-
-
-def target_key(target: Any) -> Hashable:
-    """A key that is equal for equal targets.
-
-    >>> target_key(Top(1)) == target_key(Top(1)), target_key(Top(1)) == target_key(Top(2))
-    (True, False)
-    """
-    if isinstance(target, Tensor):
-        return (tuple(target.shape), tuple(target.flatten().tolist()))
-    if isinstance(target, Function):
-        return (Function, target.name, *target.output_keys())
-    if dataclasses.is_dataclass(target):
-        return (type(target), *(target_key(getattr(target, f.name)) for f in dataclasses.fields(target)))
-    if isinstance(target, tuple | list):
-        return tuple(map(target_key, target))
-    return target if isinstance(target, Hashable) else (type(target), id(target))
 
 
 class LayerChoice:

@@ -20,6 +20,7 @@ from saywhy.explainer.runner import Runner
 from saywhy.methods.method import AttributionResult
 from saywhy.methods.registry import find_method
 from saywhy.models.inputs import Batch
+from saywhy.output import OutputScale, ShownScore, shown_score
 
 LIBRARIES = ("saywhy", "torch", "torchvision", "timm", "transformers")
 """The libraries whose versions are in the provenance."""
@@ -36,6 +37,7 @@ class MapMetadata:
         attributions: results of methods of several passes, by (method, layer).
         evidence: statistics of activations and gradients, by layer.
         scores, probabilities: [batch, target].
+        scale, score: what the model returns, and the kind of the scores of classes.
         agreement: with ``precision="fast"``, how the copy was made and its correlation with exact maps.
     """
 
@@ -46,6 +48,8 @@ class MapMetadata:
     evidence: Mapping[str, Evidence]
     scores: Tensor
     probabilities: Tensor | None
+    scale: OutputScale
+    score: ShownScore
     agreement: tuple[str, float] | None
 
     @staticmethod
@@ -69,6 +73,8 @@ class MapMetadata:
             evidence={name: Evidence.stacked([r.evidence[name] for r in results]) for name in first.evidence},
             scores=torch.cat([r.target_scores.scores for r in results]),
             probabilities=torch.cat(known) if len(known) == len(results) else None,
+            scale=first.scale,
+            score=first.score,
             agreement=agreement,
         )
 
@@ -90,9 +96,12 @@ class MapMetadata:
             common.append(diagnostics.precision_diagnostic(*self.agreement, measured=known.passes == "one"))
         if known.passes == "several" and self.scores.dtype in (torch.bfloat16, torch.float16):
             common.append(diagnostics.rounding_diagnostic(self.scores.dtype))
-        score = config.score or known.score
-        if score != config.shown_score:
-            common.append(diagnostics.score_diagnostic(score, config.shown_score))
+        score = shown_score(self.scale, config.score, known.score)
+        if score != self.score:
+            common.append(diagnostics.score_diagnostic(score, self.score))
+        if self.scale != "logit":
+            wanted = config.score or known.score
+            common.append(diagnostics.output_diagnostic(self.scale, wanted, recovered=wanted == score))
         attribution = self.attributions.get((method, layer))
         error = attribution.completeness_error if attribution is not None else None
         steps = attribution.steps if attribution is not None else None
@@ -162,7 +171,8 @@ class MapMetadata:
             "images": [source.name for source in batch.images()],
             "targets": targets,
             "scores": self.scores.detach().float().cpu().tolist(),
-            "score": config.score or {m.name: m.score for m in config.methods},
+            "score": config.score or {m.name: shown_score(self.scale, None, m.score) for m in config.methods},
+            "output_scale": self.scale,
             "methods": {m.name: {**m.parameters, **config.parameters_of(m)} for m in config.methods},
             "layers": {
                 name: {

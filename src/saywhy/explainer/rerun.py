@@ -13,6 +13,7 @@ from saywhy.engine import tree
 from saywhy.engine.runner import ModelRunner
 from saywhy.errors import InputError, SaywhyWarning, nearest
 from saywhy.explainer.layers import module_name
+from saywhy.explainer.outputs import target_scores
 from saywhy.explainer.runner import Runner
 from saywhy.explanation import Explanation
 from saywhy.methods.registry import find_method
@@ -170,7 +171,7 @@ class Rerunner:
         """Return the logits [batch, class], and which class each target is, bool [batch, target, class]."""
         runner = self.resolved
         output = runner.predict(self.batch)
-        scores = runner.config.target.evaluate(output)
+        scores = target_scores(runner.config.target, output)
         if bool((scores.classes < 0).all()) or output.logits.shape[1] < 2:
             given = f"got {', '.join(scores.names[0])} of {output.logits.shape[1]} classes"
             raise NoOtherClass(f"another class needs a target that is a class, among several; {given}.")

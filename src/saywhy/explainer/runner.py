@@ -17,15 +17,16 @@ from saywhy.engine.precision import ModelVariant, fastest
 from saywhy.engine.preserve import exclusive_run
 from saywhy.engine.runner import ModelRunner, input_layer
 from saywhy.engine.trace import Candidate
-from saywhy.errors import SaywhyWarning
+from saywhy.errors import GradientError, SaywhyWarning
 from saywhy.explainer.batch_result import BatchResult, concatenated, merged
 from saywhy.explainer.config import ExplainConfig
 from saywhy.explainer.layers import INPUT, LayerChoice, check_layer_names, module_name
-from saywhy.explainer.outputs import model_output, target_probabilities
+from saywhy.explainer.outputs import model_output, target_probabilities, target_scores
 from saywhy.methods.method import AttributionResult, Method
 from saywhy.methods.registry import find_method
 from saywhy.models import Model
 from saywhy.models.inputs import Batch, black_of, translated
+from saywhy.models.outputs import settle, settled
 from saywhy.output import ModelOutput, ScoreKind
 from saywhy.shapes import at_least_float32
 from saywhy.targets import PerSampleTarget, Target, TargetScores
@@ -52,7 +53,7 @@ class _FirstPass:
 
     form: _Form
     layers: dict[str, Watched]
-    raw: Any
+    output: ModelOutput
     target_scores: TargetScores
     maps: dict[tuple[str, str], Tensor]
     evidence: dict[str, Evidence]
@@ -91,18 +92,19 @@ class Runner:
         Warns if other branches carry evidence too, and there is no layer before them.
         """
         with translated(self.model, batch):
+            settle(self.model, self.config.output, batch, self.config.seed)
             choice = None if self.resolved_layers else LayerChoice(self.model, self.config, batch)
             while True:
                 layers = list(self.resolved_layers) if choice is None else choice.candidates
                 form = self._form(batch, layers)
                 try:
-                    captured, target_scores = self._pass(form, [form.watched(c) for c in layers], batch.size)
+                    captured, scores, _ = self._pass(form, [form.watched(c) for c in layers], batch.size)
                 except LayerNotRun:
                     if choice is None or not choice.reconsider(0, instead=True):
                         raise
                     continue
                 if choice is None or not any(c.group for c in layers):
-                    return captured, target_scores, layers
+                    return captured, scores, layers
                 gradients = captured.gradients()
                 alive = [name for name in choice.found if bool(gradients[name].any())]
                 if len(alive) > 1:
@@ -191,13 +193,18 @@ class Runner:
         if any(m.at == "input" for m in self.config.methods):
             layers[INPUT] = input_layer(form.inputs)
         watched = [w for w in layers.values() if w.module is not None or any(m.at == "input" for m in one_pass)]
+        if all(w.module is not None for w in watched):  # else the pass has the whole graph, and shows it itself
+            settle(self.model, self.config.output, batch, self.config.seed)
         if not watched:
-            raw, target_scores = self._forward(form, batch.size)
-            return _FirstPass(form, layers, raw, target_scores, {}, {}, set())
-        captured, target_scores = self._pass(form, watched, batch.size)
+            scores, output = self._forward(form, batch.size)
+            return _FirstPass(form, layers, output, scores, {}, {}, set())
+        captured, scores, output = self._pass(form, watched, batch.size)
+        if not settled(self.model, self.config.output):
+            settle(self.model, self.config.output, batch, self.config.seed)
+            captured, scores, output = self._pass(form, watched, batch.size)
         rows = {len(a) for a in captured.activations.values()}
         maps, evidence = self._one_pass_maps(captured, one_pass) if rows == {batch.size} else ({}, {})
-        return _FirstPass(form, layers, captured.output, target_scores, maps, evidence, rows)
+        return _FirstPass(form, layers, output, scores, maps, evidence, rows)
 
     def _all_passes(self, batch: Batch, candidates: list[Candidate], first: "_FirstPass") -> BatchResult:
         """The result with the methods of several passes."""
@@ -206,7 +213,7 @@ class Runner:
             for method in self.config.methods:
                 if method.passes == "several":
                     # The targets are those of the unaltered image.
-                    target = self.config.target.resolved(self.model_output(batch.size, first.raw))
+                    target = self.config.target.resolved(first.output)
                     runner = self._model_runner(first.form, batch, target, method.score)
                     for layer in first.layers.values():
                         if (layer.module is None) == (method.at == "input"):
@@ -216,19 +223,22 @@ class Runner:
         order = [(m.name, name) for m in self.config.methods for name in first.layers if (m.name, name) in maps]
         return BatchResult(
             target_scores=first.target_scores,
-            probabilities=target_probabilities(self.model_output(batch.size, first.raw), first.target_scores),
+            probabilities=target_probabilities(first.output, first.target_scores),
             maps={key: maps[key] for key in order},
             attributions=attributions,
             evidence=first.evidence,
             layers=candidates,
             shown={candidate.name: candidate for candidate in candidates},
+            scale=first.output.scale,
+            score=first.output.score,
         )
 
     def predict(self, batch: Batch) -> ModelOutput:
         """The model output of one pass without gradients, before any target."""
         with translated(self.model, batch):
-            raw, _ = self._forward(self._form(batch, self.resolved_layers), batch.size)
-        return self.model_output(batch.size, raw)
+            settle(self.model, self.config.output, batch, self.config.seed)
+            _, output = self._forward(self._form(batch, self.resolved_layers), batch.size)
+        return output
 
     def with_resolved_target(self, batch: Batch) -> "Runner":
         """The runner with its target resolved to the model's current outputs."""
@@ -236,6 +246,8 @@ class Runner:
 
     def model_runner(self, batch: Batch, score: ScoreKind) -> ModelRunner:
         """A model runner for altered images; ``score`` is the kind of class scores."""
+        with translated(self.model, batch):
+            settle(self.model, self.config.output, batch, self.config.seed)
         form = self._form(batch, self.resolved_layers)
         return self.with_config(score=None)._model_runner(form, batch, self.config.target, score)
 
@@ -247,12 +259,13 @@ class Runner:
         variant = fastest(module, inputs, [module_name(c.name) for c in candidates])
         return _Form(variant.module, variant.prepare(inputs))
 
-    def _pass(self, form: _Form, watched: Sequence[Watched], samples: int) -> tuple[Capture, TargetScores]:
-        found: dict[str, TargetScores] = {}
+    def _pass(self, form: _Form, watched: Sequence[Watched], samples: int) -> tuple[Capture, TargetScores, ModelOutput]:
+        found: list[tuple[TargetScores, ModelOutput]] = []
 
         def scores(raw: Any) -> Tensor:
-            found["targets"] = self.config.target.evaluate(self.model_output(samples, raw, self.config.shown_score))
-            return found["targets"].scores
+            output = self.model_output(samples, raw, self.config.shown_score)
+            found.append((target_scores(self.config.target, output), output))
+            return found[-1][0].scores
 
         captured = run_capture(
             form.module,
@@ -262,14 +275,16 @@ class Runner:
             create_graph=self.config.create_graph,
             seed=self.config.seed,
         )
-        return captured, replace(found["targets"], scores=captured.scores)
+        targets, output = found[-1]
+        return captured, replace(targets, scores=captured.scores), output
 
-    def _forward(self, form: _Form, samples: int) -> tuple[Any, TargetScores]:
-        """The output and the scores only, for methods that watch no layer."""
+    def _forward(self, form: _Form, samples: int) -> tuple[TargetScores, ModelOutput]:
+        """The scores and the output only, for methods that watch no layer."""
         inputs = tree.escape_inference(form.inputs)
         with exclusive_run(form.module, seed=self.config.seed), torch.inference_mode(False), torch.no_grad():
             raw = tree.call(form.module, inputs)
-            return raw, self.config.target.evaluate(self.model_output(samples, raw, self.config.shown_score))
+            output = self.model_output(samples, raw, self.config.shown_score)
+            return target_scores(self.config.target, output), output
 
     def _one_pass_maps(
         self, captured: Capture, methods: Sequence[Method]
@@ -281,7 +296,9 @@ class Runner:
             for _, gradients in captured.chunks():
                 for name, found in gradients.items():
                     A, G = activations[name], at_least_float32(found)
-                    evidence.setdefault(name, []).append(Evidence.of(A, G))
+                    statistics = Evidence.of(A, G)
+                    check_gradient(name, statistics)
+                    evidence.setdefault(name, []).append(statistics)
                     for method in methods:
                         if (method.at == "input") == (name == INPUT):
                             maps.setdefault((method.name, name), []).append(self._maps(method, A, G))
@@ -317,12 +334,26 @@ class Runner:
             model=form.module,
             inputs=form.inputs,
             layer=input_layer(form.inputs),
-            score=lambda raw, samples: target.of_samples(samples).evaluate(output(raw, samples, kind)).scores,
+            score=lambda raw, samples: target_scores(target.of_samples(samples), output(raw, samples, kind)).scores,
             probabilities=lambda raw, samples: output(raw, samples, "probability").values("probability"),
             attention=lambda raw, samples: target.of_samples(samples).attention(output(raw, samples)),
             black=black_of(self.model, batch.space),
             seed=self.config.seed,
             batch_size=self.config.batch_size,
+        )
+
+
+def check_gradient(layer: str, evidence: Evidence) -> None:
+    """Check that the gradients at a layer are finite.
+
+    Raises:
+        GradientError: one is NaN or infinite.
+    """
+    if not bool(torch.isfinite(evidence.gradient).all()):
+        raise GradientError(
+            f"the gradient at layer '{layer}' is NaN or infinite, although the score is finite. A function has no "
+            "slope there (a root or norm of 0, a division by nearly 0), or its numbers are too large for the dtype: "
+            "change the target or the network there, or use float32."
         )
 
 

@@ -20,7 +20,7 @@ from saywhy.explanation.metadata import Metadata
 from saywhy.images import SourceImage
 from saywhy.methods.fusion import Fusion
 from saywhy.methods.registry import find_method
-from saywhy.output import ScoreKind
+from saywhy.output import ShownScore
 from saywhy.shapes import Classes, MapStack, Scores
 from saywhy.terminal import printable
 from saywhy.validation import file_path, real_number, whole_number
@@ -46,7 +46,9 @@ class Explanation:
         targets: [batch][target] the names of the targets.
         classes: int [batch, target]; -1 where a target is not a single class.
         scores: float [batch, target] the score of every target.
-        score: the kind of a class's score: the one that all methods have explained, or else the logit.
+        score: the kind of a class's score: the one that all methods have explained, or else what the network returns:
+            ``"logit"``, ``"probability"`` or ``"log-probability"``; ``"value"`` for a number that is no class score, as
+            a regression gives.
         probabilities: float [batch, target] for targets that are classes, NaN for the others; None without classes.
         input_size: (height, width) of the network's input in pixels.
         values: the maps [batch, target, *space] by (method, layer).
@@ -61,7 +63,7 @@ class Explanation:
     targets: list[list[str]]
     classes: Classes
     scores: Scores
-    score: ScoreKind
+    score: ShownScore
     probabilities: Scores | None
     input_size: tuple[int, ...]
     values: Mapping[tuple[str, str], Tensor]

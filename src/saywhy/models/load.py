@@ -13,6 +13,7 @@ from saywhy.models.model import Model, labels_of
 from saywhy.models.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess, as_preprocess
 from saywhy.models.registry import SOURCES
 from saywhy.models.weights import load_weights
+from saywhy.output import OutputScale
 from saywhy.validation import PositiveFloat, file_path, sizes_of_axes, validate
 
 _WEIGHTS_FILES = frozenset({".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".onnx"})
@@ -29,6 +30,7 @@ def load(
     preprocess: Callable[..., Any] | None = None,
     multilabel: bool | None = None,
     output: str | int | None = None,
+    scale: OutputScale | None = None,
     texts: Mapping[str, Callable[[Sequence[str]], Tensor]] | None = None,
 ) -> Model:
     """Load a model that can be explained.
@@ -46,6 +48,9 @@ def load(
         preprocess: a function from a PIL image to a tensor [3, height, width], in place of all of the above.
         multilabel: several classes can be right at once.
         output: where the class scores are in what the network returns, e.g. ``"logits"`` or 0.
+        scale: what these scores are: ``"logit"``, ``"probability"`` (the network ends in a softmax or sigmoid),
+            ``"log-probability"``, or ``"value"`` (a regression). None finds it from the autograd graph; one number
+            without labels is a value, unless ``multilabel`` or labels say that it is the logit of a yes or no.
         texts: for a network that takes text too: by the name of the argument, a function from texts to its tensor,
             e.g. ``{"question": vocabulary.batch}`` (:class:`saywhy.tasks.vocabulary.Vocabulary`).
 
@@ -72,6 +77,7 @@ def load(
     if multilabel is not None:
         found.multilabel = validate("multilabel", multilabel, bool)
     found.output = found.output if output is None else output
+    found.scale = found.scale if scale is None else validate("scale", scale, OutputScale)
     if texts is not None:
         if not isinstance(texts, Mapping) or not all(callable(read) for read in texts.values()):
             raise InputError(f"texts must be functions by the names of arguments, got {texts!r}.")

@@ -15,6 +15,8 @@ from saywhy.errors import InputError
 from saywhy.models.digest import digest_of
 from saywhy.models.preprocess import MeasuredPreprocess, Preprocess
 from saywhy.models.uncertainty_reference import UncertaintyReference
+from saywhy.output import OutputScale
+from saywhy.validation import validate
 
 _PARALLEL = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 
@@ -35,6 +37,8 @@ class Model:
             batch first.
         layer: the default layer of its maps; None finds one.
         reference: uncertainties of the questions of a test set; None if they were not measured.
+        scale: what the class scores are: ``"logit"``, ``"probability"`` (the network ends in a softmax or sigmoid),
+            ``"log-probability"``, or ``"value"`` (a regression); None finds it from the autograd graph.
     """
 
     module: nn.Module
@@ -47,11 +51,14 @@ class Model:
     texts: Mapping[str, Callable[[Sequence[str]], torch.Tensor]] = field(default_factory=dict)
     layer: str | None = None
     reference: UncertaintyReference | None = None
+    scale: OutputScale | None = None
 
     def __post_init__(self) -> None:
         self.module = unwrapped(self.module)
         self.name = self.name or type(self.module).__name__
         self.labels = tuple(self.labels) if self.labels is not None else None
+        if self.scale is not None:
+            validate("scale", self.scale, OutputScale)
 
     @property
     def device(self) -> torch.device:

@@ -3,15 +3,19 @@
 import abc
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from saywhy.errors import MethodError, TargetError
+from saywhy.engine import tree
+from saywhy.engine.memory import out_of_memory
+from saywhy.errors import MethodError, SaywhyError, TargetError, first_line
 from saywhy.output import ModelOutput, ScoreKind
 from saywhy.shapes import Classes, Scores
+from saywhy.targets.memory_key import key_of
 from saywhy.targets.registry import target
 from saywhy.validation import whole_number
 
@@ -51,6 +55,17 @@ class Target(abc.ABC):
     def output_keys(self) -> Iterator[Hashable]:
         """Yield keys of the parts that read the output itself instead of class scores; equal keys, equal readings."""
         return iter(())
+
+    def memory_key(self) -> Hashable:
+        """A key under which results for this target may be remembered.
+
+        It is equal only for targets that compute the same, and keeps no object of the user alive: functions are
+        compared by their code and the values that they refer to, other objects by identity.
+
+        >>> Class(3).memory_key() == Class(3).memory_key(), Class(3).memory_key() == Class(4).memory_key()
+        (True, False)
+        """
+        return key_of(self)
 
     def attention(self, output: ModelOutput) -> Tensor:
         """Return the network's own attention for this target, [batch, target, *space].
@@ -121,7 +136,7 @@ class Top(Target):
     score: ScoreKind | None = None
 
     def evaluate(self, output: ModelOutput) -> TargetScores:
-        output.values("logit")  # raises for an output without class scores
+        output.check_classes()
         count = output.logits.shape[1]
         whole_number("the number of top classes", self.k, 1, count, TargetError)
         return self.resolved(output).evaluate(output)
@@ -149,7 +164,7 @@ class PerSampleTarget(Target):
         )
 
     def evaluate(self, output: ModelOutput) -> TargetScores:
-        output.values("logit")  # raises for an output without class scores
+        output.check_classes()
         samples, count = output.logits.shape
         classes = self.classes.to(output.logits.device)
         classes = classes.unsqueeze(1) if classes.ndim == 1 else classes
@@ -226,18 +241,39 @@ class Function(Target):
     name: str = ""
 
     def output_keys(self) -> Iterator[Hashable]:
-        return iter((_function_key(self.function),))
+        return iter((key_of(self.function),))
 
     def evaluate(self, output: ModelOutput) -> TargetScores:
-        scores = self.function(output.raw)
+        """Call the function.
+
+        Raises:
+            TargetError: the function fails (the error is the cause), or does not return one number a sample.
+        """
+        try:
+            scores = self.function(output.raw)
+        except SaywhyError:
+            raise
+        except Exception as error:
+            if out_of_memory(error):
+                raise
+            raise TargetError(
+                f"the target function '{self._name()}' failed: {type(error).__name__}: {first_line(error)}. It gets "
+                f"the model's output ({_shapes(output.raw)}) and must return one number a sample, "
+                f"[{len(output.logits)}]."
+            ) from error
         samples = len(output.logits)
         if not isinstance(scores, Tensor) or scores.numel() != samples or not scores.is_floating_point():
             got = f"{scores.dtype} {list(scores.shape)}" if isinstance(scores, Tensor) else type(scores).__name__
             raise TargetError(
                 f"the target function must return one floating-point number a sample, [{samples}], got {got}."
             )
-        name = self.name or getattr(self.function, "__name__", "function").replace("<lambda>", "function")
-        return TargetScores(scores.reshape(samples, 1), [[name]] * samples, torch.full((samples, 1), -1))
+        return TargetScores(scores.reshape(samples, 1), [[self._name()]] * samples, torch.full((samples, 1), -1))
+
+    def _name(self) -> str:
+        inner = self.function
+        while isinstance(inner, partial):
+            inner = inner.func
+        return self.name or getattr(inner, "__name__", "function").replace("<lambda>", "function")
 
 
 @dataclass(frozen=True)
@@ -323,15 +359,10 @@ def _sum_name(terms: Sequence[tuple[float, str]]) -> str:
     return text
 
 
-def _function_key(function: Callable[[Any], Tensor]) -> Hashable:
-    """Return a key that is equal for equal functions: a lambda written inside a loop is a new object every time.
+def _shapes(raw: Any) -> str:
+    """The shapes of the tensors in a model's output; its type if it has none.
 
-    The key consists of the code and of those closed-over values and defaults that are plain values.
+    >>> _shapes((torch.zeros(2, 3), None))
+    '[2, 3]'
     """
-    code = getattr(function, "__code__", None)
-    if code is None:
-        return function if isinstance(function, Hashable) else id(function)
-    cells = [cell.cell_contents for cell in getattr(function, "__closure__", None) or ()]
-    held = [*cells, *(getattr(function, "__defaults__", None) or ())]
-    plain = (int, float, str, bool, bytes, type(None))
-    return (code, tuple(value if isinstance(value, plain) else type(value) for value in held))
+    return ", ".join(str(list(t.shape)) for t in tree.tensors(raw)) or type(raw).__name__

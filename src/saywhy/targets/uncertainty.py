@@ -146,7 +146,7 @@ def aleatoric_variance_of(output: ModelOutput) -> Tensor:
     Raises:
         TargetError: the output has none.
     """
-    output.values("logit")  # raises for an output without class scores
+    output.check_classes()
     found = output_of(output.raw, "variance")
     if not isinstance(found, Tensor) or found.shape != (len(output.logits), 1):
         raise TargetError(
@@ -158,7 +158,13 @@ def aleatoric_variance_of(output: ModelOutput) -> Tensor:
 
 def _sample_probabilities(output: ModelOutput, kind: str) -> Tensor:
     """Return the probabilities of Monte Carlo samples, [draw, batch, class], or [draw, batch, class, 2] if binary."""
-    output.values("logit")
+    output.check_classes()
+    if output.scale == "value":
+        raise TargetError(
+            f"{kind} uncertainty needs probabilities of classes, and the network's output "
+            f"[batch, {output.logits.shape[1]}] holds values that are no class scores. If they are logits, say so: "
+            "saywhy.load(network, scale='logit')."
+        )
     sample_logits = output_of(output.raw, "sample_logits")
     if not isinstance(sample_logits, Tensor):
         if kind != "entropy":
@@ -166,7 +172,7 @@ def _sample_probabilities(output: ModelOutput, kind: str) -> Tensor:
                 f"{kind} uncertainty needs Monte Carlo samples, got a single output. Wrap the network: "
                 "saywhy.uncertainty.mc_dropout, ensemble or augmented."
             )
-        sample_logits = output.logits.unsqueeze(0)
+        sample_logits = output.log_probabilities().unsqueeze(0)
     if _is_binary(output):
         yes = at_least_float32(sample_logits).sigmoid()
         return torch.stack([yes, 1 - yes], -1)

@@ -7,8 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from saywhy.engine import tree
-from saywhy.output import parse_output
-from saywhy.uncertainty.mc_samples import output_batch_size, single_output
+from saywhy.uncertainty.mc_samples import output_batch_size, single_output, single_scores
 from saywhy.uncertainty.variance_head import VarianceHead
 from saywhy.validation import whole_number
 
@@ -54,5 +53,6 @@ class VarianceClassifier(nn.Module):
     def forward(self, *args: Any, **kwargs: Any) -> VarianceOutput:
         """Return the class scores, and the variance of the noise in them."""
         result = single_output(self.network(*args, **kwargs), self.network)
-        logits = parse_output(result, output_batch_size(result, tree.batch_size((args, kwargs))), self.output).logits
+        samples = output_batch_size(result, tree.batch_size((args, kwargs)))
+        logits = single_scores(result, samples, self.output, self.network)
         return VarianceOutput(logits, self.variance_head(logits))

@@ -21,8 +21,16 @@ from saywhy.engine.prefix_cache import PrefixCache, PrefixDiverged, can_cache_pr
 from saywhy.errors import InputError, ModelError
 from saywhy.interrupts import deferred_interrupts, interruptible
 from saywhy.models import Model
-from saywhy.output import parse_output
-from saywhy.uncertainty.mc_samples import MCSamples, as_mc_samples, as_model, output_of, single_output, wrapped_layer
+from saywhy.output import OutputScale
+from saywhy.uncertainty.mc_samples import (
+    MCSamples,
+    as_mc_samples,
+    as_model,
+    output_of,
+    single_output,
+    single_scores,
+    wrapped_layer,
+)
 from saywhy.validation import whole_number
 
 DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
@@ -35,8 +43,8 @@ AT_ONCE_BYTES = 64 * 2**20
 def mc_dropout(model: "str | nn.Module | Model", num_samples: int = 50, seed: int = 0) -> Model:
     """Return the model with ``num_samples`` Monte Carlo dropout samples: see :class:`MCDropout`."""
     model = as_model(model)
-    module = MCDropout(model.module, num_samples, seed, model.output, model.multilabel)
-    return replace(model, module=module, output=None, layer=wrapped_layer(model.layer))
+    module = MCDropout(model.module, num_samples, seed, model.output, model.multilabel, model.scale)
+    return replace(model, module=module, output=None, layer=wrapped_layer(model.layer), scale=None)
 
 
 class MCDropout(nn.Module):
@@ -54,6 +62,7 @@ class MCDropout(nn.Module):
         seed: the seed of the dropout masks.
         output: the key or index of the class scores in the network's output, if they are not found automatically.
         multilabel: whether the classes are independent (sigmoid instead of softmax).
+        scale: what the class scores are (:attr:`saywhy.models.Model.scale`); None finds it.
 
     Raises:
         InputError: the network has no such module, or ``num_samples`` is not a whole number of at least 1.
@@ -70,8 +79,10 @@ class MCDropout(nn.Module):
         seed: int = 0,
         output: str | int | None = None,
         multilabel: bool = False,
+        scale: OutputScale | None = None,
     ) -> None:
         super().__init__()
+        self.scale = scale
         num_samples, seed = whole_number("num_samples", num_samples, 1), whole_number("seed", seed, low=None)
         self.network, self.num_samples, self.seed, self.output, self.multilabel = (
             network,
@@ -100,7 +111,8 @@ class MCDropout(nn.Module):
         found = list(self._blocks(_Inputs(args, kwargs)))
         variances = [v for part in found for v in part.variances]
         attention = [a for part in found for a in part.attention]
-        return as_mc_samples(torch.cat([part.logits for part in found]), self.multilabel, variances, attention)
+        scores = torch.cat([part.logits for part in found])
+        return as_mc_samples(scores, self.multilabel, variances, attention, scale=self.scale)
 
     def _blocks(self, inputs: "_Inputs") -> Iterator["_SampleBlock"]:
         """Run all draws in blocks of about :data:`AT_ONCE_BYTES`; one by one if the network takes no larger batch.
@@ -156,18 +168,21 @@ class MCDropout(nn.Module):
                 "samples are equal. Use ensemble or with_augmentations (saywhy.uncertainty)."
             )
         single_output(result, self.network)
-        logits = _split_samples(parse_output(result, samples * count, self.output).logits, samples, count)
+        logits = _split_samples(self._scores(result, samples * count), samples, count)
         if logits is None or not logits.shape[2]:
-            if parse_output(result, sampling.length * count, self.output).logits.shape[1]:
+            if self._scores(result, sampling.length * count).shape[1]:
                 raise ValueError(f"a hook made {sampling.length} samples of {samples}")
             if count > 1:
-                raise _BatchNotExpanded(elsewhere=bool(parse_output(result, samples, self.output).logits.shape[1]))
+                raise _BatchNotExpanded(elsewhere=bool(self._scores(result, samples).shape[1]))
             raise InputError("uncertainty needs class scores [batch, class], and the network's output has none.")
         if count > 1:
             self.samples_first = True
         extra = [_split_samples(output_of(result, name), samples, count, True) for name in ("variance", "attention")]
         variances, attention = ([] if of_each is None else list(of_each) for of_each in extra)
         return _SampleBlock(logits, variances, attention, sampling.bytes)
+
+    def _scores(self, result: Any, samples: int) -> Tensor:
+        return single_scores(result, samples, self.output, self.network)
 
 
 class NoDropout(InputError):

@@ -10,14 +10,16 @@ from torch import Tensor, nn
 from saywhy.engine import tree
 from saywhy.errors import InputError
 from saywhy.models import Model
-from saywhy.output import parse_output
+from saywhy.output import OutputScale
 from saywhy.uncertainty.mc_samples import (
     MCSamples,
+    as_logits,
     as_mc_samples,
     as_model,
     output_batch_size,
     output_of,
     single_output,
+    single_scores,
     wrapped_layer,
 )
 
@@ -54,8 +56,13 @@ def ensemble(models: Sequence["str | nn.Module | Model"]) -> Model:
                 "one task."
             )
     first = members[0]
-    module = Ensemble([one.module for one in members], [one.output for one in members], first.multilabel)
-    return replace(first, module=module, name=f"ensemble of {len(members)}", output=None, layer=None)
+    module = Ensemble(
+        [one.module for one in members],
+        [one.output for one in members],
+        first.multilabel,
+        [one.scale for one in members],
+    )
+    return replace(first, module=module, name=f"ensemble of {len(members)}", output=None, layer=None, scale=None)
 
 
 class Ensemble(nn.Module):
@@ -67,6 +74,7 @@ class Ensemble(nn.Module):
         members: networks with the same classes and the same preprocessing.
         outputs: the key or index of the class scores in each output; None where they are found automatically.
         multilabel: whether the classes are independent (sigmoid instead of softmax).
+        scales: what the class scores of each member are (:attr:`saywhy.models.Model.scale`); None finds it.
     """
 
     def __init__(
@@ -74,9 +82,11 @@ class Ensemble(nn.Module):
         members: Sequence[nn.Module],
         outputs: Sequence[str | int | None] | None = None,
         multilabel: bool = False,
+        scales: Sequence[OutputScale | None] | None = None,
     ) -> None:
         super().__init__()
         self.members, self.multilabel = nn.ModuleList(members), multilabel
+        self.scales = [None] * len(members) if scales is None else list(scales)
         self.outputs = [None] * len(members) if outputs is None else list(outputs)
 
     @property
@@ -89,22 +99,23 @@ class Ensemble(nn.Module):
         samples = tree.batch_size((args, kwargs))
         results = [single_output(member(*args, **kwargs), member) for member in self.members]
         logits = [
-            parse_output(result, output_batch_size(result, samples), output).logits
-            for result, output in zip(results, self.outputs, strict=True)
+            as_logits(single_scores(result, output_batch_size(result, samples), output, member), self.multilabel, scale)
+            for result, output, member, scale in zip(results, self.outputs, self.members, self.scales, strict=True)
         ]
         if len({one.shape for one in logits}) > 1:
             raise InputError(
                 f"members of an ensemble must have the same classes, got {[one.shape[1] for one in logits]}."
             )
         extra = (_outputs_of_all(results, name) for name in ("variance", "attention"))
-        return as_mc_samples(torch.stack(logits), self.multilabel, *extra)
+        variances, attention = extra
+        return as_mc_samples(torch.stack(logits), self.multilabel, variances, attention, scale="logit")
 
 
 def with_augmentations(model: "str | nn.Module | Model", augmentations: Sequence[Augmentation] | None = None) -> Model:
     """Return the model with test-time augmentation: see :class:`TestTimeAugmentation`."""
     model = as_model(model)
-    module = TestTimeAugmentation(model.module, augmentations, model.output, model.multilabel)
-    return replace(model, module=module, output=None, layer=wrapped_layer(model.layer))
+    module = TestTimeAugmentation(model.module, augmentations, model.output, model.multilabel, model.scale)
+    return replace(model, module=module, output=None, layer=wrapped_layer(model.layer), scale=None)
 
 
 class TestTimeAugmentation(nn.Module):
@@ -117,6 +128,7 @@ class TestTimeAugmentation(nn.Module):
         augmentations: functions of preprocessed images; None takes :data:`AUGMENTATIONS`.
         output: the key or index of the class scores in the network's output, if they are not found automatically.
         multilabel: whether the classes are independent (sigmoid instead of softmax).
+        scale: what the class scores are (:attr:`saywhy.models.Model.scale`); None finds it.
 
     >>> TestTimeAugmentation(nn.Sequential(nn.Flatten(), nn.Linear(27, 2)))(torch.rand(2, 3, 3, 3)).sample_logits.shape
     torch.Size([8, 2, 2])
@@ -130,9 +142,10 @@ class TestTimeAugmentation(nn.Module):
         augmentations: Sequence[Augmentation] | None = None,
         output: str | int | None = None,
         multilabel: bool = False,
+        scale: OutputScale | None = None,
     ) -> None:
         super().__init__()
-        self.network, self.output, self.multilabel = network, output, multilabel
+        self.network, self.output, self.multilabel, self.scale = network, output, multilabel, scale
         if callable(augmentations):
             raise InputError("augmentations must be a list of functions of images, got one function. Use [function].")
         self.augmentations = list(AUGMENTATIONS if augmentations is None else augmentations)
@@ -157,8 +170,8 @@ class TestTimeAugmentation(nn.Module):
                 )
             altered_args, altered_kwargs = tree.replace_tensor(inputs, image, augmented)
             results.append(single_output(self.network(*altered_args, **altered_kwargs), self.network))
-        logits = torch.stack([parse_output(result, samples, self.output).logits for result in results])
-        return as_mc_samples(logits, self.multilabel, _outputs_of_all(results, "variance"))
+        scores = torch.stack([single_scores(result, samples, self.output, self.network) for result in results])
+        return as_mc_samples(scores, self.multilabel, _outputs_of_all(results, "variance"), scale=self.scale)
 
 
 def _outputs_of_all(results: Sequence[Any], name: str) -> list[Tensor]:

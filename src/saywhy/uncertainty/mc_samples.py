@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from saywhy.errors import InputError
 from saywhy.models import Model, load
+from saywhy.output import ModelOutput, NoClassScores, OutputScale, known_classes, parse_output, scale_of
+from saywhy.output.scale import normalized
 from saywhy.shapes import at_least_float32
 
 
@@ -35,8 +37,15 @@ def as_mc_samples(
     multilabel: bool,
     variances: Sequence[Tensor] = (),
     attention: Sequence[Tensor] = (),
+    scale: OutputScale | None = None,
 ) -> MCSamples:
-    """Make :class:`MCSamples` from the logits of each sample.
+    """Make :class:`MCSamples` from the class scores of each sample.
+
+    Args:
+        sample_logits: the class scores, [draw, batch, class].
+        multilabel: whether the classes are independent.
+        variances, attention: of each sample, with the batch first.
+        scale: what the scores are; None finds it. Probabilities become logits, so that they are not squashed twice.
 
     Raises:
         InputError: the logits have no classes.
@@ -46,7 +55,7 @@ def as_mc_samples(
     """
     if not sample_logits.shape[-1]:
         raise InputError("uncertainty needs class scores [batch, class], and the network's output has none.")
-    fine = at_least_float32(sample_logits)
+    fine = as_logits(sample_logits, multilabel, scale)
     if multilabel or sample_logits.shape[-1] == 1:
         yes, no = (torch.nn.functional.logsigmoid(sign * fine).logsumexp(0) for sign in (1, -1))
         logits = yes - no
@@ -58,6 +67,32 @@ def as_mc_samples(
         torch.stack(list(variances)).mean(0) if variances else None,
         torch.stack(list(attention)).mean(0) if attention else None,
     )
+
+
+def as_logits(scores: Tensor, multilabel: bool, scale: OutputScale | None = None) -> Tensor:
+    """Return class scores [*batch, class] as logits in at least float32: probabilities become their logarithms.
+
+    Args:
+        scores: logits, or probabilities of a network that ends in a softmax or sigmoid.
+        multilabel: whether the classes are independent.
+        scale: what the scores are; None finds it from the graph; without a graph from the values of several samples.
+
+    >>> as_logits(torch.tensor([[0.25, 0.75], [0.5, 0.5]]), multilabel=False).softmax(-1)
+    tensor([[0.2500, 0.7500],
+            [0.5000, 0.5000]])
+    """
+    fine = at_least_float32(scores)
+    rows = fine.flatten(0, -2)
+    scale = scale or scale_of(rows)
+    if scale is None:
+        scale = normalized(rows) if len(rows) > 1 else None
+        independent = (multilabel or rows.shape[1] == 1) and rows.numel() >= _ENOUGH
+        scale = scale or ("probability" if independent else "logit")
+    return ModelOutput(rows, multilabel=multilabel, scale=scale).log_probabilities().unflatten(0, fine.shape[:-1])
+
+
+_ENOUGH = 16
+"""So many numbers from 0 to 1, without one beyond, are no logits."""
 
 
 def output_of(result: Any, name: str) -> Any:
@@ -81,6 +116,18 @@ def single_output(result: Any, network: nn.Module) -> Any:
             "supported. Pass the network inside it."
         )
     return result
+
+
+def single_scores(result: Any, samples: int, path: str | int | None, network: nn.Module) -> Tensor:
+    """Return the class scores [batch, class] in a network's output; [batch, 0] if it has none.
+
+    Raises:
+        TargetError: several tensors of the output may be its class scores, or its names say that none is.
+    """
+    found = parse_output(result, samples, path, None if path is not None else known_classes(network))
+    if isinstance(found, NoClassScores) and found.reason:
+        raise found.refusal()
+    return found.logits
 
 
 def output_batch_size(result: Any, samples: int) -> int:

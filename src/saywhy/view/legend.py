@@ -29,7 +29,10 @@ MEANINGS = {
 
 @dataclass(frozen=True)
 class LegendText:
-    """The text under a map; an empty text or None is left out. shows: a key of `MEANINGS`."""
+    """The text under a map; an empty text or None is left out.
+
+    shows: a key of `MEANINGS`. score_name: what the score is.
+    """
 
     target: str = ""
     score: float | None = None
@@ -40,6 +43,7 @@ class LegendText:
     notes: tuple[str, ...] = ()
     diagnostics: tuple[str, ...] = ()
     shows: str = "evidence"
+    score_name: str = "score"
 
     def lines(self) -> list[str]:
         """Return the lines below the target.
@@ -48,7 +52,7 @@ class LegendText:
         ['score 3.25 · probability 50.0 %', 'gradcam at layer4', 'x.jpg']
         """
         numbers = [
-            "" if self.score is None else f"score {self.score:.4g}",
+            "" if self.score is None else f"{self.score_name} {self.score:.4g}",
             "" if self.probability is None else f"probability {percent(self.probability)}",
         ]
         source = f"{self.method} at {self.layer}" if self.method and self.layer else self.method or self.layer

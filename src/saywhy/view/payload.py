@@ -53,6 +53,7 @@ MapEntry = TypedDict(
         "word": bool,
         "class": int,
         "score": float | None,
+        "score_name": str,
         "probability": float | None,
         "grid": list[int],
         "values": str,
@@ -176,6 +177,12 @@ def score(explanation: ExplanationLike, sample: int, target: int) -> float | Non
     if explanation.score == "probability" and probability(explanation, sample, target) is not None:
         return None
     return finite(explanation.scores[sample, target].item())
+
+
+def score_name(explanation: ExplanationLike, sample: int, target: int) -> str:
+    """Return what the score of one target is: "score" for a logit or a target that is no class, else its kind."""
+    is_class = int(explanation.classes[sample, target]) >= 0
+    return explanation.score if is_class and explanation.score != "logit" else "score"
 
 
 def probability(explanation: ExplanationLike, sample: int, target: int) -> float | None:
@@ -302,6 +309,7 @@ def _map(
         "word": target in notes.word_targets,
         "class": int(explanation.classes[sample, target]),
         "score": score(explanation, sample, target),
+        "score_name": score_name(explanation, sample, target),
         "probability": probability(explanation, sample, target),
         "grid": list(grid.shape),
         "values": _base64(grid.astype("<f4").tobytes()),

@@ -14,7 +14,7 @@ from saywhy.io.atomic import atomic_write
 from saywhy.view.flat import flat
 from saywhy.view.legend import LegendText, legend
 from saywhy.view.overlay import NARROWEST, has_unseen, heat_over, noted, overlay, stacked
-from saywhy.view.payload import LONGEST_SIDE, dumps, plain, probability, reduced, score
+from saywhy.view.payload import LONGEST_SIDE, dumps, plain, probability, reduced, score, score_name
 from saywhy.view.protocols import ExplanationLike, TaskResultLike, grids, with_notes
 from saywhy.view.scale import Scale
 
@@ -112,6 +112,7 @@ def caption(explanation: ExplanationLike, sample: int, target: int, method: str,
         layer=layer,
         diagnostics=_worries(found[sample][target]) if found else (),
         shows=explanation.shows.get(method, "evidence"),
+        score_name=score_name(explanation, sample, target),
     )
 
 

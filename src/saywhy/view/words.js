@@ -23,7 +23,7 @@ export function groupName() {
 
 /** Score, probability, method and layer of a map. */
 export function details(map) {
-  const score = map.score === null ? [] : [`score ${short(map.score)}`];
+  const score = map.score === null ? [] : [`${map.score_name} ${short(map.score)}`];
   const probability = map.probability === null ? [] : [`probability ${percent(map.probability)}`];
   return [...score, ...probability, `${map.method} at ${map.layer}`].join(" · ");
 }

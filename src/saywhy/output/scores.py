@@ -1,19 +1,17 @@
 """``ModelOutput``: the class scores in a model's return value."""
 
-import dataclasses
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from saywhy.engine import tree
 from saywhy.errors import TargetError, nearest
+from saywhy.output.scale import OutputScale, ScoreKind, ShownScore
 from saywhy.validation import validate
-
-ScoreKind = Literal["logit", "probability", "log-probability", "log-odds"]
 
 
 @dataclass(frozen=True)
@@ -21,35 +19,83 @@ class ModelOutput:
     """The class scores in a model's return value, from which targets are computed.
 
     Attributes:
-        logits: float [batch, class], with a graph. A model with one output has one class.
+        logits: float [batch, class], the network's output, on the scale ``scale``; with a graph. A model with one
+            output has one class.
         labels: the names of the classes, or None.
         multilabel: every class is a binary decision (sigmoid), not one of many (softmax).
         score: the kind of a class's score, unless a target chooses another.
         raw: the model's return value, for the user's functions.
+        scale: what the network returns: logits, probabilities, log-probabilities, or values that are no class scores.
     """
 
     logits: Tensor
     labels: Sequence[str] | None = None
     multilabel: bool = False
-    score: ScoreKind = "logit"
+    score: ShownScore = "logit"
     raw: Any = None
+    scale: OutputScale = "logit"
 
-    def values(self, kind: ScoreKind | None = None) -> Tensor:
-        """The scores of all classes [batch, class], of a given kind."""
+    def values(self, kind: ShownScore | None = None) -> Tensor:
+        """The scores of all classes [batch, class], of a given kind; ``"value"`` is the output as it is.
+
+        Probabilities are never squashed again. The logit of a probability p is its log-odds ``log(p / (1 - p))``. The
+        probability of a single value that is no class score is its sigmoid: who asks for it says that it is the logit
+        of a yes or no.
+
+        Raises:
+            TargetError: there is no such kind, or several values that are no class scores have no probabilities.
+
+        >>> ModelOutput(torch.tensor([[0.75, 0.25]]), scale="probability").values("logit")
+        tensor([[ 1.0986, -1.0986]])
+        """
         kind = kind or self.score
-        if kind == "logit":
+        if kind in (self.scale, "value") or (self.scale == "value" and kind == "logit"):
             return self.logits
         validate("score", kind, ScoreKind, TargetError)
+        if self.scale == "value" and self.logits.shape[1] > 1:
+            raise TargetError(
+                f"the network's output [batch, {self.logits.shape[1]}] holds values that are no class scores, so it "
+                f"has no {kind}. Leave out score, or say what it is: saywhy.load(network, scale='logit')."
+            )
         one_of_many = not self.multilabel and self.logits.shape[1] > 1
+        if self.scale in ("probability", "log-probability"):
+            return self._of_probability(kind, one_of_many)
         if kind == "probability":
             return self.logits.softmax(1) if one_of_many else self.logits.sigmoid()
         if kind == "log-probability":
             return self.logits.log_softmax(1) if one_of_many else torch.nn.functional.logsigmoid(self.logits)
         return log_odds(self.logits) if one_of_many else self.logits
 
+    def _of_probability(self, kind: ShownScore, one_of_many: bool) -> Tensor:
+        """Another kind of score of a network that returns probabilities or their logarithms; finite for 0 and 1 too."""
+        info = torch.finfo(self.logits.dtype)
+        log_p = self.logits if self.scale == "log-probability" else self.logits.clamp_min(info.tiny).log()
+        if kind in ("probability", "log-probability"):
+            return log_p.exp() if kind == "probability" else log_p
+        if one_of_many:
+            return log_odds(log_p)
+        complement = -torch.expm1(log_p) if self.scale == "log-probability" else 1 - self.logits
+        return log_p - complement.clamp_min(info.eps).log()
+
+    def check_classes(self) -> None:
+        """Check that there are class scores.
+
+        Raises:
+            TargetError: there are none.
+        """
+
+    def log_probabilities(self) -> Tensor:
+        """Logits whose softmax (or sigmoid, for independent classes) gives the network's probabilities."""
+        independent = self.multilabel or self.logits.shape[1] == 1
+        if self.scale == "probability" or (self.scale == "log-probability" and independent):
+            return self.values("logit" if independent else "log-probability")
+        return self.logits
+
     def label(self, index: int) -> str:
-        """The name of a class; "class 7" where the model has no names."""
-        return self.labels[index] if self.labels and index < len(self.labels) else f"class {index}"
+        """The name of a class; "class 7" where the model has no names, "output 0" for values that are no classes."""
+        if self.labels and index < len(self.labels):
+            return self.labels[index]
+        return f"{'output' if self.scale == 'value' else 'class'} {index}"
 
     def index(self, name: int | str) -> int:
         """The index of a class given by index or name.
@@ -137,37 +183,23 @@ def _positions(name: str, labels: Sequence[str]) -> list[int]:
     return []
 
 
-def parse_output(output: Any, samples: int, path: str | int | None = None, **about: Any) -> ModelOutput:
-    """Find the class scores in a model's return value.
-
-    A tensor [batch, class] is taken as it is; of a dataclass or dict ``logits``, ``scores`` or ``out``; else the first
-    floating-point tensor [batch, class]. A model with one number a sample has one class.
-
-    Args:
-        output: the model's return value.
-        samples: the size of the batch.
-        path: the attribute, key or position to take instead, dotted for nested outputs (``"aux.logits"``).
-        about: the other fields of :class:`ModelOutput`.
-
-    Raises:
-        TargetError: there is nothing at ``path``, or it is not a tensor.
-    """
-    found = _at(output, path) if path is not None else _scores_in(output, samples)
-    logits = found.unsqueeze(1) if found is not None and found.ndim == 1 else found
-    if logits is None or logits.ndim != 2 or len(logits) != samples:
-        # Functions of the output need no class scores; a class target raises an error later.
-        return NoClassScores(torch.zeros(samples, 0), raw=output, **about)
-    return ModelOutput(logits, raw=output, **about)
-
-
 @dataclass(frozen=True)
 class NoClassScores(ModelOutput):
-    """The output of a model without class scores: only functions of it can be explained."""
+    """The output of a model without class scores: only functions of it can be explained.
+
+    Attributes:
+        reason: why no tensor of the output is taken; empty if none has the shape of class scores.
+    """
+
+    reason: str = ""
 
     def index(self, name: int | str) -> int:
         raise self.refusal()
 
-    def values(self, kind: ScoreKind | None = None) -> Tensor:
+    def values(self, kind: ShownScore | None = None) -> Tensor:
+        raise self.refusal()
+
+    def check_classes(self) -> None:
         raise self.refusal()
 
     def refusal(self) -> TargetError:
@@ -177,45 +209,10 @@ class NoClassScores(ModelOutput):
                 "the model gives probabilities of the words of a caption and has no classes. Explain words: "
                 "target=[Sentence(), Words()] from saywhy.targets, or `saywhy caption`."
             )
+        if self.reason:
+            return TargetError(self.reason)
         shapes = ", ".join(str(list(t.shape)) for t in tree.tensors(self.raw)) or type(self.raw).__name__
         return TargetError(
             f"the model's output ({shapes}) has no class scores [batch, class]. Give a target function "
             "such as target=lambda out: out[:, 0].mean((1, 2)), or output='path.to.scores' if they are nested in it."
         )
-
-
-def _scores_in(output: Any, samples: int) -> Tensor | None:
-    if isinstance(output, Tensor):
-        return output if output.is_floating_point() else None
-    for name in ("logits", "scores", "out"):
-        found = output.get(name) if isinstance(output, Mapping) else getattr(output, name, None)
-        if isinstance(found, Tensor) and found.is_floating_point():
-            return found
-    fitting = (t for t in tree.tensors(output) if t.is_floating_point() and t.ndim == 2 and len(t) == samples)
-    return next(fitting, None)
-
-
-def _at(output: Any, path: str | int) -> Tensor:
-    found = output
-    for step in str(path).split("."):
-        try:
-            if isinstance(found, Mapping):
-                found = found[step]
-            elif isinstance(found, tuple | list) and step.lstrip("-").isdigit():
-                found = found[int(step)]
-            else:
-                found = getattr(found, step)
-        except (KeyError, IndexError, AttributeError):
-            if isinstance(found, Mapping):
-                known = [str(k) for k in found]
-            elif dataclasses.is_dataclass(found):
-                known = [f.name for f in dataclasses.fields(found)]
-            else:
-                known = [str(i) for i in range(len(found))] if isinstance(found, tuple | list) else []
-            raise TargetError(
-                f"output={path!r}: the model's output has no '{step}'. It is a {type(found).__name__}"
-                + (f" with {', '.join(known)}." if known else ".")
-            ) from None
-    if not isinstance(found, Tensor):
-        raise TargetError(f"output={path!r} is a {type(found).__name__}, not a tensor of scores [batch, class].")
-    return found
