@@ -328,8 +328,12 @@ rank correlation of the Grad-CAM maps of two captions, over all pairs.
 Diversity penalties were chosen as in the paper, by oracle@6 on other scenes (talk-val, four objects), for every
 network: {chosen}.
 
-Every network has its own scenes. {rules} {verdicts} The paper's figures are those of other networks, images and
-metrics: they serve for comparison and are no target. Whether people prefer diverse captions is not decidable here.
+Every network has its own scenes. The paper's figures are those of other networks, images and metrics: they serve for
+comparison and are no target. Whether people prefer diverse captions is not decidable here.
+
+{rules}
+
+{verdicts}
 """
 
 

@@ -32,8 +32,12 @@ HEAD = """# Claims on captions and questions, in Toybox
 
 Made by `python -m research.claims.language` with {seeds} networks of each kind{share}, in {minutes:.0f} minutes
 ({trained}). The first network is the shipped one; the others are trained from other seeds, two fifths as long, on
-{scenes:,} scenes. All items are of the test split; each network has its own. {rules} {verdicts} The paper's figures are
-those of real images and real people: they serve for comparison and are no target.
+{scenes:,} scenes. All items are of the test split; each network has its own. The paper's figures are those of real
+images and real people: they serve for comparison and are no target.
+
+{rules}
+
+{verdicts}
 """
 
 

@@ -9,17 +9,19 @@ from collections.abc import Sequence
 
 from research.claims.measure import FEWEST, LEVEL, Estimate, p_verdict
 
-RULES = f"""All intervals are of 95 %. The first one after an estimate is over scenes or images (bootstrap percentiles;
-Wilson's interval for the number of scenes where a share has the same value in all of them). *networks* is over networks
-(Student's t of the networks' own values, each from its own scenes, around their mean); an estimate of one network
-cannot say how other networks differ. Fewer than {FEWEST} scenes, or scenes that are all equal, give no interval. A
-claim *holds* if the difference lies above zero, *does not hold* if it lies below, and is *not decidable here*
-otherwise. Its p-value is two-sided, and the larger one of scenes and networks, so that both intervals must exclude
-zero: over networks that of Student's t; over scenes the larger one of the share of resamples on the other side of zero
-and of Student's t of the estimate over its bootstrap standard error, because resamples of few scenes vary too little
-(with Wilson's interval, that of the score test). A verdict needs a p-value of at most {1 - LEVEL:.2g} after
-correction for the number of verdicts. A claim without an interval counts, with a p-value of one; a verdict by
-definition, or that only people could give, is no test and does not."""
+RULES = f"""\
+All intervals are of 95 %. The first one is over scenes or images: bootstrap percentiles, or Wilson's interval
+for the number of scenes where a share is the same in all of them. The second one (*networks*) is over networks:
+Student's t of each network's own estimate, around their mean. *One network* has no second interval, and says nothing
+about other networks. Fewer than {FEWEST} scenes, or scenes that are all equal, give no interval.
+
+A claim *holds* if its difference lies above zero, *does not hold* if it lies below, and is *not decidable here*
+otherwise. Both intervals must exclude zero. The p-value of a claim is two-sided, and the larger one of two. Over
+networks it is that of Student's t. Over scenes it is twice the share of resamples on the other side of zero, or that of
+Student's t of the estimate over its bootstrap standard error if that is larger: resamples of few scenes vary too
+little. (For Wilson's interval it is that of the score test.) After Holm's correction for the number of verdicts it must
+be at most {1 - LEVEL:.2g}. A claim without an interval counts, with a p-value of one. A verdict by definition, or one
+that only people could give, is no test and does not count."""
 """How intervals and verdicts are made, for the head of a page."""
 
 PLACEHOLDER = re.compile(r"\[\[(above|below) zero: p = ([0-9.e+-]+)\]\]")

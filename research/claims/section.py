@@ -23,7 +23,7 @@ def run(report: Callable[[Progress], str], out: Path | None) -> None:
     with Progress(*columns, TextColumn("{task.fields[loss]}"), console=Console(stderr=True)) as progress:
         text, verdicts = resolved(report(progress))
     if verdicts:
-        text = f"{text.rstrip()}\n\n{RULES} {verdicts}"
+        text = f"{text.rstrip()}\n\n{RULES}\n\n{verdicts}"
     if out is None:
         print(text)
         return

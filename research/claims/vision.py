@@ -30,11 +30,13 @@ HEAD = """# Claims on classifiers
 
 Made by `python -m research.claims.vision{share}`. Every section is also a command (`python -m research.claims.NAME`);
 most accept `--data voc:PATH` (or `imagenet:`, `coco:`) and `--model` for the papers' own data. Measured on Toybox,
-where the correct regions are known, with three networks (the shipped one and two more seeds), and on one real network
-and photographs where stated. {rules}
+where the correct regions are known, with three networks (the shipped one and two more seeds), and on real networks
+and photographs where stated. The papers' figures are those of other networks, images and people: they serve for
+comparison and are no target.
 
-{verdicts} The papers' figures are those of other networks, images and people: they serve for comparison and are no
-target.
+{rules}
+
+{verdicts}
 
 | Grad-CAM's claim | where |
 | --- | --- |

@@ -3,12 +3,17 @@
 All measurements here are made up, so that the true answers are known.
 """
 
+from itertools import product
+
 import numpy as np
 import pytest
 
+from research.claims.caption_maps import CaptionResults
+from research.claims.faithfulness import REAL, WINDOWS, FaithfulnessResults
 from research.claims.maps import MapMeasurements
 from research.claims.measure import FEWEST, UNDECIDED, ItemValues, difference, estimate, unpaired_difference, verdict
 from research.claims.multiple_testing import holm, resolved
+from research.claims.vqa_maps import QuestionResults
 from saywhy.statistics import percentile_interval, student_margin, wilson
 
 
@@ -251,3 +256,45 @@ class TestHolm:
         text, summary = resolved(str(row[2]))
         assert text == UNDECIDED
         assert "1 verdict " in summary
+
+
+def test_a_section_of_three_networks_prints_both_intervals_and_one_of_one_network_says_so():
+    generator, found = np.random.default_rng(7), FaithfulnessResults()
+    for form, networks in (("gap", 3), (REAL, 1)):
+        found.images[form] = form
+        for who, mean in (("gradcam", 0.6), ("guided-backprop", 0.3), ("centre", 0.1), ("edges", 0.1)):
+            for window, network, number in product(WINDOWS, range(networks), range(8)):
+                value = mean + generator.normal(0, 0.05)
+                found.measurements.add(f"{form}, {window}", who, value, (network, number))
+    page, verdicts = resolved(found.report())
+    rows = [line for line in page.split("### Verdicts")[1].splitlines() if line.startswith("| ")][2:]
+    several, one = ([row for row in rows if whose in row] for whose in ("(pooling and a linear layer)", "(SqueezeNet)"))
+    assert (len(several), len(one)) == (4, 4)
+    assert all("; networks " in row and "one network" not in row for row in several)
+    assert all("; one network)" in row for row in one)
+    assert sum("| holds |" in row for row in one) == 4
+    assert verdicts.startswith("8 verdicts are printed")
+
+
+class TestEmptySections:
+    def test_questions_without_covered_images_or_other_answers_have_a_report(self):
+        """As of `research.claims.language --items 0.01`, whose two questions are about numbers."""
+        found = QuestionResults()
+        for what in ("evidence", "points", "occlusion", "people"):
+            for number in range(2):
+                found.measurements.add(what, "gradcam", (1.0, 2.0) if what == "evidence" else 1.0, (0, number))
+        page, verdicts = resolved(found.report())
+        assert "its own map nothing to measure" in page.replace("\n", " ")
+        assert "| … and raises it at all | nothing to measure | not decidable here |" in page
+        assert "| Grad-CAM agrees with human attention | 1 (2 scenes; one network) | not decidable here |" in page
+        assert verdicts.startswith("13 verdicts are printed")
+
+    def test_sections_without_any_measurement_have_a_report(self):
+        assert "Nothing to measure" in QuestionResults().report()
+        assert "Nothing to measure" in CaptionResults().report()
+
+    def test_captions_without_a_correct_word_have_a_report(self):
+        found = CaptionResults(images=1, named=0, objects=3, right=[False])
+        page, _ = resolved(found.report())
+        assert "0.0%\nof them correctly; 0 of these are explained" in page
+        assert page.count("| nothing to measure | not decidable here |") == 9
