@@ -19,7 +19,7 @@ from torch import Tensor
 
 import saywhy
 from research.claims.maps import MapMeasurements
-from research.claims.measure import difference, table, verdict
+from research.claims.measure import table
 from research.claims.section import at_most, run, scaled, zeros_allowed
 from research.claims.study import Item, Study, coarse_on_image, named_study, on_image, toybox_study
 from saywhy.engine.rules import BackwardRule, apply_rule
@@ -74,7 +74,7 @@ class AblationResults:
             if alone:
                 label, truth = torch.tensor(item.classes), [list(item.boxes[0][0])]
                 errors = localization_errors(torch.tensor([first]), found_boxes(maps[:, :1]), label, truth)
-                self.measurements.add("error", who, errors.top1, item.place)
+                self.measurements.add("error", who, errors.top1, item.place, share=True)
 
     def report(self, study: Study) -> str:
         """Return the section."""
@@ -130,9 +130,8 @@ orders: {float(rank_correlation(values[0], values[1])):.2f}.
 
     def _verdict(self, text: str, worse: str, better: str) -> list[object]:
         paper = f"recalled {PAPER[worse] - PAPER[better]:+.3f}" if worse in PAPER else ""
-        errors = difference(self.measurements.of("error", worse), self.measurements.of("error", better))
-        energy = difference(self.measurements.of("energy", better), self.measurements.of("energy", worse))
-        return [text, errors, verdict(errors), paper, energy, verdict(energy)]
+        _, *energy = self.measurements.claim(text, "energy", better, worse)
+        return [*self.measurements.claim(text, "error", worse, better), paper, *energy]
 
 
 def variants(item: Item, classes: list[int], layers: tuple[str, ...]) -> dict[str, ImageMaps]:

@@ -17,9 +17,8 @@ from torch import Tensor
 import saywhy
 from research.claims.adversarial_attack import LOW, attack, random_signs
 from research.claims.cases import REAL, Case, answer, photograph
-from research.claims.maps import MapMeasurements, positive_map, verdict_row
-from research.claims.measure import Estimate, ItemValues, estimate, table
-from research.claims.verdict_rows import comparison_row
+from research.claims.maps import MapMeasurements, positive_map
+from research.claims.measure import table
 from saywhy.metrics.correlation import rank_correlation
 from saywhy.metrics.human_attention import on_grid
 from saywhy.metrics.localization import energy_pointing
@@ -116,7 +115,7 @@ class Pointing:
         energy = energy_pointing(here[:, :-1], masks)[0].tolist()
         seen = ~here[0, 0].isnan()
         for hit, inside, mask, one in zip(hits, energy, case.masks, here[0], strict=False):
-            self.measurements.add(f"{group} hits {method}", moment, hit, case.scene)
+            self.measurements.add(f"{group} hits {method}", moment, hit, case.scene, share=True)
             self.measurements.add(f"{group} energy {method}", moment, inside, case.scene)
             self.empty[group, method, moment] = self.empty.get((group, method, moment), 0) + (not bool((one > 0).any()))
             if moment == "after":
@@ -165,18 +164,20 @@ class Pointing:
             hits, absent = f"{group} hits {method}", f"{group} absent {method}"
             title = f"{method} ({what})"
             rows += [
-                comparison_row(
-                    self.measurements,
+                self.measurements.claim(
                     f"{title} still points at the present class, more often than a random position",
                     hits,
                     "after",
                     "random position",
                 ),
-                verdict_row(
-                    f"… and at most {MARGIN:.0%} less often than before (difference plus {MARGIN})", self._kept_up(hits)
+                self.measurements.claim(
+                    f"… and at most {MARGIN:.0%} less often than before (difference plus {MARGIN})",
+                    hits,
+                    "after",
+                    "before",
+                    -MARGIN,
                 ),
-                comparison_row(
-                    self.measurements,
+                self.measurements.claim(
                     "… and the map of the absent class avoids the objects",
                     absent,
                     "of the image",
@@ -184,10 +185,6 @@ class Pointing:
                 ),
             ]
         return rows
-
-    def _kept_up(self, what: str) -> Estimate:
-        after, before = self.measurements.of(what, "after"), self.measurements.of(what, "before")
-        return estimate(ItemValues(after.values - before.values, after.scenes), over=-MARGIN)
 
 
 @dataclass
@@ -234,8 +231,7 @@ class MapSimilarity:
     def verdicts(self) -> list[list[object]]:
         """Return verdict rows: is the map after the attack more similar to that before than another image's?"""
         return [
-            comparison_row(
-                self.measurements,
+            self.measurements.claim(
                 f"{group}, {method}: the map after the attack is more similar to that before than another image's",
                 f"{group} {method}",
                 "after",

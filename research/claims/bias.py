@@ -8,7 +8,7 @@ from scratch; the paper's was pre-trained.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
@@ -22,8 +22,7 @@ from torch.nn import functional as F
 import saywhy
 from research.claims import language_networks
 from research.claims.maps import MapMeasurements, verdict_row
-from research.claims.measure import Estimate, ItemValues, as_estimate, estimate, resampled, table
-from research.claims.verdict_rows import comparison_row
+from research.claims.measure import table, unpaired_difference
 from saywhy.metrics.localization import energy_pointing
 from saywhy.models import Preprocess
 from saywhy.toybox import Scene, scene
@@ -158,7 +157,7 @@ class BiasResults:
     def _accuracy(self, what: str, which: str, seed: int, model: saywhy.Model, images: Images) -> None:
         right = answers(model, images) == images.classes
         for one, hit in zip(images.scenes, right.tolist(), strict=True):
-            self.measurements.add(f"{what} accuracy", which, float(hit), (seed, one.index))
+            self.measurements.add(f"{what} accuracy", which, float(hit), (seed, one.index), share=True)
 
     def _maps(self, what: str, seed: int, models: dict[str, saywhy.Model], images: Images, taken: Tensor) -> None:
         """Measure where the evidence for the true kind lies, on the selected images."""
@@ -244,7 +243,7 @@ test images. An empty map (all evidence is negative) counts as a uniform map.
             ("… and away from the background", "test background", "biased", "balanced"),
         )
         rows = [verdict_row("Validation accuracy hides the bias: it is higher than test accuracy", hidden)]
-        return rows + [comparison_row(kept, *claim) for claim in claims]
+        return rows + [kept.claim(*claim) for claim in claims]
 
 
 def answers(model: saywhy.Model, images: Images) -> Int[Tensor, " image"]:
@@ -263,16 +262,3 @@ def masks_of(one: Scene, kind: str) -> Tensor:
     of_kind = np.logical_or.reduce([obj.mask for obj in one.objects if obj.kind == kind])
     objects = np.logical_or.reduce([obj.mask for obj in one.objects])
     return torch.from_numpy(np.stack([of_kind, ~objects]))
-
-
-def unpaired_difference(first: ItemValues, second: ItemValues, seed: int = 0) -> Estimate:
-    """Return the unpaired difference of means, each side resampled over its own scenes.
-
-    >>> unpaired_difference(ItemValues(np.ones(3), [1, 2, 3]), ItemValues(np.zeros(2), [4, 5]))
-    Estimate(value=1.0, low=1.0, high=1.0, items=5, scenes=5)
-    """
-    generator = np.random.default_rng(seed)  # one generator for both sides, used in order
-    of_draws = resampled(first.sums(), generator) - resampled(second.sums(), generator)
-    value = np.asarray(estimate(first).value - estimate(second).value)
-    scenes = len(set(first.scenes)) + len(set(second.scenes))
-    return replace(as_estimate(value, of_draws, first), items=len(first.values) + len(second.values), scenes=scenes)

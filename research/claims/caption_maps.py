@@ -53,24 +53,24 @@ class CaptionResults:
         for who, one in maps_of(found, target, mask.shape).items():
             self.empty[who] = self.empty.get(who, 0) + (not bool(one.any()))
             self.measurements.add(what, who, inside_and_outside(one, mask), place)
-            self.measurements.add(f"{what} points", who, points(one, mask), place)
+            self.measurements.add(f"{what} points", who, points(one, mask), place, share=True)
 
     def report(self) -> str:
         """Return the section."""
         kept = self.measurements
-        whole, word = kept.estimates("caption"), kept.estimates("word")
-        pointing = kept.estimates("word points")
+        if not self.right:
+            return "## Captions\n\nNothing to measure: no caption names a kind, a colour or a number."
         rows = [
             [
                 who,
-                whole[who],
+                kept.cell("caption", who),
                 PAPER.get(who, ""),
-                word[who],
-                pointing[who],
+                kept.cell("word", who),
+                kept.cell("word points", who),
                 "0.30" if who == "gradcam" else "",
                 self.empty[who],
             ]
-            for who in whole
+            for who in self.empty
         ]
         headings = [
             "map",
@@ -106,9 +106,9 @@ class CaptionResults:
         return f"""## Captions
 
 {self.images} captions with {len(self.right)} words that name a kind, a colour or a number, {np.mean(self.right):.1%}
-of them correctly; {word["gradcam"].items} of these are explained. {self.named / self.objects:.1%} of all objects are
-named. An empty map (all evidence is negative) counts as a uniform map. Grad-CAM of words, inside / outside, network by
-network: {kept.networks("word", "gradcam")}; HiResCAM: {kept.networks("word", "hirescam")}.
+of them correctly; {kept.count("word", "gradcam")} of these are explained. {self.named / self.objects:.1%} of all
+objects are named. An empty map (all evidence is negative) counts as a uniform map. Grad-CAM of words, inside / outside,
+network by network: {kept.networks("word", "gradcam")}; HiResCAM: {kept.networks("word", "hirescam")}.
 
 {table(headings, rows)}
 

@@ -23,8 +23,8 @@ from torch import Tensor
 
 import saywhy
 from research.claims.classifiers import Classifier, classifier
-from research.claims.maps import MapMeasurements, Mask, verdict_row
-from research.claims.measure import estimate, table
+from research.claims.maps import MapMeasurements, Mask
+from research.claims.measure import table
 from research.claims.section import at_most, run, scaled, zeros_allowed
 from research.claims.study import ENDS, Item, Study, named_study, toybox_study
 from saywhy.errors import InputError
@@ -73,7 +73,7 @@ class ClassDiscrimination:
         labels = item.network.model.labels
         kinds = [labels[one] for one in item.classes] if labels is not None else list(item.classes)
         scores = saywhy.explain(evaluator, Image.fromarray(image), kinds, "eigencam").scores[0]
-        self.measurements.add(way, who, right(scores, target), item.place)
+        self.measurements.add(way, who, right(scores, target), item.place, share=True)
 
     def report(self, study: Study) -> str:
         """Return the section."""
@@ -115,9 +115,9 @@ that does not depend on the kind is right exactly half of the time. The paper sh
             for text, one, other in CLAIMS:
                 paper = f"{PAPER[one] - PAPER[other]:+.3f}"
                 yield [*self.measurements.claim(f"{text} ({shown_as})", way, one, other), paper]
-            above = estimate(self.measurements.of(way, "guided-gradcam"), 0.5)
             text = f"Guided Grad-CAM distinguishes the kinds at all ({shown_as})"
-            yield [*verdict_row(text, above), f"{PAPER['guided-gradcam'] - 0.5:+.3f}"]
+            above = self.measurements.claim_above(text, way, "guided-gradcam", 0.5)
+            yield [*above, f"{PAPER['guided-gradcam'] - 0.5:+.3f}"]
 
 
 CLAIMS = (

@@ -6,7 +6,7 @@
 Every decoder generates six captions of each scene of two, three or four objects; the references are five captions.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import count, islice
 from pathlib import Path
 from time import perf_counter
@@ -41,7 +41,8 @@ from research.claims.decoders import (
 )
 from research.claims.language_networks import SeededModel, captioner
 from research.claims.maps import MapMeasurements, verdict_row
-from research.claims.measure import Estimate, ItemValues, difference, estimate, table, unpaired_difference
+from research.claims.measure import table, unpaired_difference
+from research.claims.multiple_testing import RULES, resolved
 from research.claims.parallel import WORKERS, run_jobs
 from research.claims.section import run, scaled, zeros_allowed
 from saywhy.metrics.diversity import bleu, distinct, map_distance, repeated, similarity
@@ -112,11 +113,6 @@ def trunk_features(captioner_network: SeededModel, scenes: list[Scene]) -> Tenso
     trunk = captioner_network.model.module.trunk
     parts = [trunk(normalised(part.float() / 255)) for part in images.split(50)]  # type: ignore[operator]
     return torch.cat(parts)
-
-
-def shifted(found: Estimate, by: float) -> Estimate:
-    """Return the estimate of a difference, shifted by a constant."""
-    return replace(found, value=found.value + by, low=found.low + by, high=found.high + by)
 
 
 def best_of(texts: list[str], people: list[str], k: int) -> float:
@@ -230,13 +226,7 @@ class DecoderResults:
         return "\n\n".join([self._varied(), self._good(), self._complex(), self._swept(), self._verdicts()])
 
     def _row(self, who: str, *what: str) -> list[object]:
-        return [
-            who,
-            *(
-                estimate(self.measurements.of(one, who)) if (one, who) in self.measurements.values else ""
-                for one in what
-            ),
-        ]
+        return [who, *(self.measurements.cell(one, who) for one in what)]
 
     def _varied(self) -> str:
         grams = [f"distinct-{n}" for n in (1, 2, 3, 4)]
@@ -258,14 +248,7 @@ class DecoderResults:
 
     def _complex(self) -> str:
         rows = [
-            [
-                who,
-                *(
-                    estimate(self.measurements.of(f"{what} of {n}", who))
-                    for what in ("oracle@6", "named")
-                    for n in OBJECT_COUNTS
-                ),
-            ]
+            self._row(who, *(f"{what} of {n}" for what in ("oracle@6", "named") for n in OBJECT_COUNTS))
             for who in EVERYBODY
         ]
         headings = [f"{what}, {n} objects" for what in ("oracle@6", "named") for n in OBJECT_COUNTS]
@@ -296,11 +279,12 @@ class DecoderResults:
             claim("The first caption is better too: oracle@1 higher than beam search", "oracle@1", DIVERSE, BEAM),
             claim("… and more probable", "log-probability", DIVERSE, BEAM),
             *(claim(f"More objects are named than by {who}", "named", DIVERSE, who) for who in OTHERS),
-            verdict_row(
+            claim(
                 f"Captions are as correct: at most {MARGIN:.0%} less than beam search (difference plus margin)",
-                shifted(
-                    difference(self.measurements.of("correct", DIVERSE), self.measurements.of("correct", BEAM)), MARGIN
-                ),
+                "correct",
+                DIVERSE,
+                BEAM,
+                -MARGIN,
             ),
             self._gain("oracle@6"),
             self._gain("named"),
@@ -323,7 +307,7 @@ class DecoderResults:
         gains = []
         for objects in (max(OBJECT_COUNTS), min(OBJECT_COUNTS)):
             ours, theirs = (self.measurements.of(f"{what} of {objects}", who) for who in (DIVERSE, BEAM))
-            gains.append(ItemValues(ours.values - theirs.values, ours.scenes))
+            gains.append(ours.with_values(ours.values - theirs.values))
         return verdict_row(
             f"The gain in {what} over beam search grows with the number of objects", unpaired_difference(*gains)
         )
@@ -344,11 +328,12 @@ rank correlation of the Grad-CAM maps of two captions, over all pairs.
 Diversity penalties were chosen as in the paper, by oracle@6 on other scenes (talk-val, four objects), for every
 network: {chosen}.
 
-Intervals are 95 % bootstrap intervals over scenes; every network has its own scenes. A claim *holds* if the interval of
-the difference lies above zero, *does not hold* if it lies below, and is *not decidable here* otherwise; each claim is
-tested separately. The variation between networks is not in the intervals. The paper's figures are those of other
-networks, images and metrics: they serve for comparison and are no target. Whether people prefer diverse captions is not
-decidable here.
+Every network has its own scenes. The paper's figures are those of other networks, images and metrics: they serve for
+comparison and are no target. Whether people prefer diverse captions is not decidable here.
+
+{rules}
+
+{verdicts}
 """
 
 
@@ -371,6 +356,7 @@ def report(progress: Progress, share: float = 1.0, seeds: int = SEEDS, workers: 
         sweep_penalties, [(seed, share) for seed in range(seeds)], "diversity penalties", progress, workers
     ):
         kept.join(part)
+    tables, verdicts = resolved(DecoderResults(kept).report())
     head = HEAD.format(
         share="" if share == 1 else f" --share {share}",
         minutes=(perf_counter() - begin) / 60,
@@ -380,9 +366,11 @@ def report(progress: Progress, share: float = 1.0, seeds: int = SEEDS, workers: 
         each=scaled(EACH, share),
         beams=BEAMS,
         diversity_penalty=DIVERSITY_PENALTY,
+        rules=RULES,
+        verdicts=verdicts,
         chosen="; ".join(", ".join(f"{who} {value}" for who, value in one.items()) for one in diversity_penalties),
     )
-    return f"{head}\n{DecoderResults(kept).report()}"
+    return f"{head}\n{tables}"
 
 
 def main(

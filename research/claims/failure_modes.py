@@ -14,9 +14,8 @@ from torch import Tensor
 
 import saywhy
 from research.claims.cases import REAL, Case, answer, is_correct, photographs, squeezenet
-from research.claims.maps import MapMeasurements, positive_map, verdict_row
-from research.claims.measure import UNDECIDED, estimate, table
-from research.claims.verdict_rows import comparison_row
+from research.claims.maps import MapMeasurements, positive_map
+from research.claims.measure import UNDECIDED, table
 from saywhy.metrics.correlation import rank_correlation
 from saywhy.metrics.human_attention import on_grid
 from saywhy.view.sheet import sheet
@@ -95,8 +94,8 @@ class FailureResults:
         probabilities = answer(case.model, case.fed).values("probability")[0]
         place = 1 + int((probabilities > probabilities[failure.targets[0]]).sum())
         evidence = bool(found["gradcam"][0, 0].any())
-        self.measurements.add("truth", "among the first", float(place <= FIRST), scene)
-        self.measurements.add("truth", "has evidence", float(evidence), scene)
+        self.measurements.add("truth", "among the first", float(place <= FIRST), scene, share=True)
+        self.measurements.add("truth", "has evidence", float(evidence), scene, share=True)
         there, elsewhere = self._covered(failure, positive_map(found, "gradcam", 1, size))
         p_true, p_other = (f"{float(probabilities[index]):.2g}" for index in failure.targets)
         self.rows.append(
@@ -135,10 +134,7 @@ class FailureResults:
             "true class", "p", "rank", "predicted class", "p", "evidence for the true class",
             "map correlation, Grad-CAM", "Guided Grad-CAM", "gain, evidence covered", "gain, random region covered",
         ]  # fmt: skip
-        alike = [
-            [group, *(estimate(kept.of(f"alike {method}", group)) for method in METHODS)]
-            for group in ("wrong", "right")
-        ]
+        alike = [[group, *(kept.cell(f"alike {method}", group) for method in METHODS)] for group in ("wrong", "right")]
         return f"""## Failure modes
 
 Published (Grad-CAM, section 6.1): examples; unreasonable predictions often have reasonable explanations. Only people
@@ -162,22 +158,22 @@ photographs:
     def _verdicts(self) -> list[list[object]]:
         kept = self.measurements
         return [
-            verdict_row(
+            kept.claim_above(
                 f"More than half of the failures are near: the true class is among the top {FIRST}",
-                estimate(kept.of("truth", "among the first"), over=0.5),
+                "truth",
+                "among the first",
+                0.5,
             ),
-            verdict_row(
-                "There is evidence for the true class on more than half of them",
-                estimate(kept.of("truth", "has evidence"), over=0.5),
+            kept.claim_above(
+                "There is evidence for the true class on more than half of them", "truth", "has evidence", 0.5
             ),
-            comparison_row(
-                kept,
+            kept.claim(
                 "Covering the evidence for the predicted class helps the true class, more than random regions",
                 "covered",
                 "there",
                 "elsewhere",
             ),
-            verdict_row("… and helps it at all", estimate(kept.of("covered", "there"))),
+            kept.claim_above("… and helps it at all", "covered", "there"),
             ["Unreasonable predictions have reasonable explanations", "", UNDECIDED],
         ]
 

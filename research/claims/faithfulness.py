@@ -20,8 +20,8 @@ from torch import Tensor
 
 import saywhy
 from research.claims.classifiers import Classifier
-from research.claims.maps import MapMeasurements, verdict_row
-from research.claims.measure import estimate, table
+from research.claims.maps import MapMeasurements
+from research.claims.measure import table
 from research.claims.section import at_most, run, scaled, zeros_allowed
 from research.claims.study import ENDS, Study, named_study, supported_methods, toybox_study
 from saywhy.metrics.class_agnostic import BASELINE_NAMES, CLASS_AGNOSTIC_BASELINES
@@ -138,7 +138,7 @@ those of VGG-16 on PASCAL VOC 2007.
             if (what, one) in self.measurements.values and (what, other) in self.measurements.values
         ]
         text = f"Grad-CAM agrees with occlusion at all ({whose})"
-        return [[*verdict_row(text, estimate(self.measurements.of(what, "gradcam"))), PAPER["gradcam"]], *found]
+        return [[*self.measurements.claim_above(text, what, "gradcam"), PAPER["gradcam"]], *found]
 
 
 def agreement(one: Tensor, other: Tensor) -> Tensor:

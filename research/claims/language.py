@@ -3,7 +3,7 @@
     python -m research.claims.language                       # three networks of each, two of which are trained first
     python -m research.claims.language --out docs/claims-language.md
 
-Every network has its own items of the test split. Intervals are 95 % bootstrap intervals over scenes.
+Every network has its own items of the test split.
 """
 
 import warnings
@@ -18,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from research.claims.caption_maps import CaptionResults
 from research.claims.language_networks import SCENES, captioner, scenes_of, vqa_network
+from research.claims.multiple_testing import RULES, resolved
 from research.claims.vqa_maps import QuestionResults, correctly_answered
 from saywhy.errors import SaywhyWarning
 from saywhy.io.atomic import atomic_write
@@ -31,11 +32,12 @@ HEAD = """# Claims on captions and questions, in Toybox
 
 Made by `python -m research.claims.language` with {seeds} networks of each kind{share}, in {minutes:.0f} minutes
 ({trained}). The first network is the shipped one; the others are trained from other seeds, two fifths as long, on
-{scenes:,} scenes. All items are of the test split; each network has its own. Intervals are 95 % bootstrap intervals
-over scenes; they do not include the variation between networks, which is given separately. A claim *holds* if the
-interval of the difference lies above zero, *does not hold* if it lies below, and is *not decidable here* otherwise.
-Each claim is tested separately: of forty true null hypotheses, one would hold by chance. The paper's figures are those
-of real images and real people: they serve for comparison and are no target.
+{scenes:,} scenes. All items are of the test split; each network has its own. The paper's figures are those of real
+images and real people: they serve for comparison and are no target.
+
+{rules}
+
+{verdicts}
 """
 
 
@@ -68,8 +70,17 @@ def main(
         f"{trained / 60:.0f} of them to train the others" if trained > 60 else "the networks had been trained before"
     )
     share = "" if items == 1 else f" and {items:.0%} of the items"
-    head = HEAD.format(seeds=seeds, share=share, minutes=(perf_counter() - begin) / 60, trained=training, scenes=SCENES)
-    text = f"{head}\n{captions.report()}\n\n{questions.report()}\n"
+    sections, verdicts = resolved(f"{captions.report()}\n\n{questions.report()}")
+    head = HEAD.format(
+        seeds=seeds,
+        share=share,
+        minutes=(perf_counter() - begin) / 60,
+        trained=training,
+        scenes=SCENES,
+        rules=RULES,
+        verdicts=verdicts,
+    )
+    text = f"{head}\n{sections}\n"
     if out is None:
         print(text)
         return

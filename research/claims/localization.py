@@ -72,15 +72,15 @@ class LocalizationResults:
         for who, maps in maps_of(explained).items():
             found = found_boxes(maps)
             errors = localization_errors(predicted, found, torch.tensor([label]), truth)
-            self.measurements.add("top-1", f"{who} ({form})", errors.top1, place)
+            self.measurements.add("top-1", f"{who} ({form})", errors.top1, place, share=True)
             singly = (
                 localization_errors(predicted[:, [j]], [[one]], torch.tensor([label]), truth).top1
                 for j, one in enumerate(found[0])
             )
             top = errors.top5 if predicted.shape[1] >= MOST else min(singly)
-            self.measurements.add("top-5", f"{who} ({form})", top, place)
-        self.measurements.add("class top-1", form, float(predicted[0, 0] != label), place)
-        self.measurements.add("class top-5", form, float(label not in predicted[0]), place)
+            self.measurements.add("top-5", f"{who} ({form})", top, place, share=True)
+        self.measurements.add("class top-1", form, float(predicted[0, 0] != label), place, share=True)
+        self.measurements.add("class top-5", form, float(label not in predicted[0]), place, share=True)
         if "cam" in explained.methods:
             self.cam_differences.append(cam_difference(explained["cam"][:, :1], explained["gradcam"][:, :1]))
 
@@ -89,7 +89,8 @@ class LocalizationResults:
         explained = item.explain(list(item.classes), methods)
         for who, maps in maps_of(explained).items():
             for iou in box_iou(maps, item.boxes)[0].tolist():
-                self.measurements.add("known", f"{who} ({item.network.form})", float(iou < 0.5), item.place)
+                wrong = float(iou < 0.5)
+                self.measurements.add("known", f"{who} ({item.network.form})", wrong, item.place, share=True)
 
     def report(self, study: Study) -> str:
         """Return the section."""

@@ -14,9 +14,8 @@ from rich.progress import Progress
 import saywhy
 from research.claims import language_networks
 from research.claims.cases import Case, answer
-from research.claims.maps import MapMeasurements, verdict_row
+from research.claims.maps import MapMeasurements
 from research.claims.measure import estimate, table
-from research.claims.verdict_rows import comparison_row
 from saywhy.metrics.localization import energy_pointing
 from saywhy.toybox.recipes import classifier as recipe
 from saywhy.toybox.recipes.draw import draw
@@ -76,7 +75,7 @@ class PreferenceResults:
                 for value in energies[name, method].tolist():
                     self.measurements.add(f"energy {method}", name, value, case.scene)
             for preferred in preference(energies["better", method], energies["worse", method]).tolist():
-                self.measurements.add("preferred", method, preferred, case.scene)
+                self.measurements.add("preferred", method, preferred, case.scene, share=True)
 
     def section(self) -> str:
         """Return the section on trust."""
@@ -94,8 +93,7 @@ class PreferenceResults:
             "paper, -2 to +2",
         ]
         claims = [
-            comparison_row(
-                kept,
+            kept.claim(
                 f"{method}: the better network's map lies more on the object",
                 f"energy {method}",
                 "better",
@@ -120,12 +118,13 @@ against 0.692): {precisions}. Chance is one half.
 
     def _preferences(self) -> list[list[object]]:
         return [
-            verdict_row(
+            self.measurements.claim_above(
                 "Guided Grad-CAM prefers the better network, more often than one half",
-                estimate(self.measurements.of("preferred", "guided-gradcam"), over=0.5),
+                "preferred",
+                "guided-gradcam",
+                0.5,
             ),
-            comparison_row(
-                self.measurements,
+            self.measurements.claim(
                 "… and more often than guided backprop",
                 "preferred",
                 "guided-gradcam",

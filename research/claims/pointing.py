@@ -21,8 +21,8 @@ from torch import Tensor
 
 import saywhy
 from research.claims.classifiers import Classifier
-from research.claims.maps import MapMeasurements, verdict_row
-from research.claims.measure import estimate, table
+from research.claims.maps import MapMeasurements
+from research.claims.measure import table
 from research.claims.section import at_most, run, scaled, zeros_allowed
 from research.claims.study import Item, Study, named_study, on_image, supported_methods, toybox_study
 from saywhy.metrics.human_attention import centre_prior
@@ -83,7 +83,7 @@ class PointingResults:
         masks = item.masks()
         for who, maps in maps_of(explained).items():
             for hit in pointing_game(maps, masks, tolerance=tolerance)[0].tolist():
-                self.measurements.add("P", who, hit, item.place)
+                self.measurements.add("P", who, hit, item.place, share=True)
         self.classes += item.classes
 
     def protocol_r(self, item: Item, thresholds: dict[str, float], tolerance: int) -> None:
@@ -97,8 +97,8 @@ class PointingResults:
                 maps = with_maximum(maps, explained.probabilities)
             found = pointing_with_rejection(maps, masks, threshold=threshold, tolerance=tolerance)[0].tolist()
             for right, present in zip(found, there, strict=True):
-                self.measurements.add("R", who, right, item.place)
-                self.measurements.add("present" if present else "absent", who, right, item.place)
+                for what in ("R", "present" if present else "absent"):
+                    self.measurements.add(what, who, right, item.place, share=True)
 
     def mosaic(self, network: Classifier, methods: list[str], of: list[Item], number: int) -> None:
         """Measure a mosaic of images of one class each, for each class."""
@@ -189,8 +189,8 @@ also reject.
             if (what, other) in self.measurements.values and (what, "gradcam") in self.measurements.values
         ]
         if ("grid", "gradcam") in self.measurements.values:
-            above = estimate(self.measurements.of("grid", "gradcam"), 1 / SIDE**2)
-            found.append([*verdict_row("… and more than a uniform map", above), ""])
+            text = "… and more than a uniform map"
+            found.append([*self.measurements.claim_above(text, "grid", "gradcam", 1 / SIDE**2), ""])
         return found
 
 

@@ -17,7 +17,6 @@ import saywhy
 from research.claims.cases import Case
 from research.claims.maps import MapMeasurements
 from research.claims.measure import table
-from research.claims.verdict_rows import comparison_row
 from saywhy.engine.runner import ModelRunner
 from saywhy.metrics.boxes import box_iou
 from saywhy.metrics.class_agnostic import centre_prior_baseline, random_baseline
@@ -154,10 +153,10 @@ class SaturationResults:
             what = f"{group} {bin_name(probability)}"
             maps = {who: some[i].double() for who, some in found.maps.items()}
             for who, size in zip(SCORED, (found.gradients[1 + i], found.gradients[0]), strict=True):
-                self._keep(f"{what} vanished", who, size < VANISHED, case)
+                self._keep(f"{what} vanished", who, size < VANISHED, case, share=True)
             for who, one in maps.items():
-                self._keep(f"{what} empty", who, not bool((one > 0).any()), case)
-                self._keep(f"{what} faint", who, not bool((one >= VANISHED).any()), case)
+                self._keep(f"{what} empty", who, not bool((one > 0).any()), case, share=True)
+                self._keep(f"{what} faint", who, not bool((one >= VANISHED).any()), case, share=True)
                 alike = rank_correlation(one.flatten(), maps[LOGIT].flatten())
                 self._keep(f"{what} alike", who, float(alike), case)
             if case.masks is not None:
@@ -167,8 +166,8 @@ class SaturationResults:
         for who, one in (maps | baselines(maps[LOGIT], case)).items():
             energy, hit, wrong = places(case, one)
             self._keep(f"{what} energy", who, energy, case)
-            self._keep(f"{what} hits", who, hit, case)
-            self._keep(f"{what} box error", who, wrong, case)
+            self._keep(f"{what} hits", who, hit, case, share=True)
+            self._keep(f"{what} box error", who, wrong, case, share=True)
 
     def layers(self, group: str, case: Case, layers: Sequence[str]) -> None:
         """Measure the localisation of the maps of several layers, with unscaled logits."""
@@ -178,25 +177,27 @@ class SaturationResults:
                 one = some[0] if some.ndim == 3 else some
                 energy, hit, _ = places(case, one)
                 self._keep(f"{group} {layer} energy", who, energy, case)
-                self._keep(f"{group} {layer} hits", who, hit, case)
-                self._keep(f"{group} {layer} empty", who, not bool((one > 0).any()), case)
+                self._keep(f"{group} {layer} hits", who, hit, case, share=True)
+                self._keep(f"{group} {layer} empty", who, not bool((one > 0).any()), case, share=True)
 
     def faithful(self, group: str, case: Case, maps: dict[str, Float[Tensor, "row column"]]) -> None:
         """Measure deletion, insertion, average drop and increase of the probability, with unscaled logits."""
         runner = runner_of(case)
         for who, one in (maps | baselines(maps[LOGIT], case)).items():
             for name, (score, _) in SCORES.items():
-                self._keep(f"{group} {name}", who, float(score(one[None, None], runner)), case)
+                value = float(score(one[None, None], runner))
+                self._keep(f"{group} {name}", who, value, case, share=name == "increase")
 
     def at_input(self, group: str, case: Case, factor: float = FACTORS[-1]) -> None:
         """Measure whether gradient and integrated gradients of a very certain probability vanish at the image."""
         target = Tempered(case.classes[0], factor)
         maps = case.explain(target, ["saliency", "integrated-gradients"], steps=STEPS)
         for who in maps.methods:
-            self._keep(f"{group} input vanished", who, float(maps[who].abs().max()) < VANISHED, case)
+            vanished = float(maps[who].abs().max()) < VANISHED
+            self._keep(f"{group} input vanished", who, vanished, case, share=True)
 
-    def _keep(self, what: str, who: str, value: float, case: Case) -> None:
-        self.measurements.add(what, who, float(value), case.scene)
+    def _keep(self, what: str, who: str, value: float, case: Case, share: bool = False) -> None:
+        self.measurements.add(what, who, float(value), case.scene, share=share)
 
     def certainty(self, groups: Sequence[str]) -> str:
         """Return the table of vanished gradients and empty maps."""
@@ -251,7 +252,7 @@ class SaturationResults:
 
     def claim(self, number: str, text: str, what: str, first: str, second: str) -> list[object]:
         """Return a verdict row, with the number of the claim first."""
-        return [number, *comparison_row(self.measurements, text, what, first, second)]
+        return [number, *self.measurements.claim(text, what, first, second)]
 
     def _bins(self, groups: Sequence[str]) -> list[tuple[str, str]]:
         return [(g, b) for g in groups for b in BINS if (f"{g} {b} vanished", "logit") in self.measurements.values]

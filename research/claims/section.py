@@ -10,6 +10,7 @@ from typing import TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from research.claims.multiple_testing import RULES, resolved
 from saywhy.errors import SaywhyWarning
 from saywhy.io.atomic import atomic_write
 
@@ -17,10 +18,12 @@ Found = TypeVar("Found")
 
 
 def run(report: Callable[[Progress], str], out: Path | None) -> None:
-    """Measure a section, and write it to a file or print it."""
+    """Measure a section or a page, resolve its verdicts, and write it to a file or print it."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, TextColumn("{task.fields[loss]}"), console=Console(stderr=True)) as progress:
-        text = report(progress)
+        text, verdicts = resolved(report(progress))
+    if verdicts:
+        text = f"{text.rstrip()}\n\n{RULES}\n\n{verdicts}"
     if out is None:
         print(text)
         return
@@ -48,7 +51,7 @@ def at_most(count: int, found: Iterable[Found], what: str, progress: Progress) -
 
 
 def scaled(count: int, share: float) -> int:
-    """Return a share of a number of items, at least two: an interval needs as many.
+    """Return a share of a number of items, at least two.
 
     >>> scaled(150, 0.1), scaled(150, 0.001)
     (15, 2)

@@ -13,7 +13,6 @@ from research.claims.cases import Case
 from research.claims.maps import MapMeasurements, verdict_row
 from research.claims.measure import Estimate, ItemValues, estimate, table
 from research.claims.saturation_measures import LOGIT, PROBABILITY, STEPS, Tempered
-from research.claims.verdict_rows import comparison_row
 from saywhy.metrics.correlation import rank_correlation
 from saywhy.targets import Class
 
@@ -157,9 +156,8 @@ It changes no probability.
         """Return verdict rows, each with the number of its claim first."""
         kept, rows = self.measurements, []
         for group in groups:
-            few = estimate(kept.of(f"{group} steps {STEPS}", "rsi-gradcam"), ALIKE)
             text = f"{group}: {STEPS} steps give RSI's map with {self.most[group]} (rank correlation less {ALIKE})"
-            rows.append(["4", *verdict_row(text, few)])
+            rows.append(["4", *kept.claim_above(text, f"{group} steps {STEPS}", "rsi-gradcam", ALIKE)])
             room = _margin(kept.of(f"{group} completeness error", str(STEPS)), COMPLETE)
             rows.append(
                 [
@@ -169,13 +167,13 @@ It changes no probability.
             )
             for other in (LOGIT, PROBABILITY):
                 text = f"{group}: bfloat16 changes RSI less than {other}"
-                rows.append(["5", *comparison_row(kept, text, f"{group} bfloat16", RSI, other)])
+                rows.append(["5", *kept.claim(text, f"{group} bfloat16", RSI, other)])
             if (f"{group} changed", RSI) in kept.values:
                 same = _margin(kept.of(f"{group} changed", RSI), UNCHANGED)
                 text = f"{group}: a shift of all logits does not change RSI ({UNCHANGED} less its change)"
                 rows.append(["7", *verdict_row(text, same)])
                 text = f"{group}: a shift of all logits changes {LOGIT} more than RSI"
-                rows.append(["7", *comparison_row(kept, text, f"{group} changed", LOGIT, RSI)])
+                rows.append(["7", *kept.claim(text, f"{group} changed", LOGIT, RSI)])
         return rows
 
 
@@ -242,7 +240,7 @@ def maps_by_score(case: Case) -> dict[str, Tensor]:
 
 def _margin(values: ItemValues, most: float) -> Estimate:
     """Return the estimate of a limit less the values."""
-    return estimate(ItemValues(most - values.values, values.scenes))
+    return estimate(values.with_values(most - values.values))
 
 
 def _completeness_error(found: saywhy.Explanation) -> float:

@@ -4,9 +4,11 @@
     python -m research.claims.vision --out docs/claims-vision.md
     python -m research.claims.vision --only localization --share 0.1
 
-Sections are stored under out/claims, so that a stopped run continues; ``--again`` measures them again.
+Sections are stored under out/claims, so that a stopped run continues; ``--again`` measures them again. They are stored
+with the p-values of their claims instead of verdicts, which depend on all verdicts of the page.
 """
 
+import re
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -17,6 +19,7 @@ import typer
 from rich.progress import Progress
 
 from research.claims.language_networks import FOLDER
+from research.claims.multiple_testing import RULES, resolved
 from research.claims.section import run
 from saywhy.io.atomic import atomic_write
 
@@ -27,11 +30,13 @@ HEAD = """# Claims on classifiers
 
 Made by `python -m research.claims.vision{share}`. Every section is also a command (`python -m research.claims.NAME`);
 most accept `--data voc:PATH` (or `imagenet:`, `coco:`) and `--model` for the papers' own data. Measured on Toybox,
-where the correct regions are known, with three networks (the shipped one and two more seeds), and on real networks and
-photographs where stated. Intervals are 95 % bootstrap intervals over scenes or images; the variation between networks
-is given separately. A claim *holds* if the interval of the difference lies above zero, *does not hold* if it lies
-below, and is *not decidable here* otherwise; each claim is tested separately. The papers' figures are those of other
-networks, images and people: they serve for comparison and are no target.
+where the correct regions are known, with three networks (the shipped one and two more seeds), and on real networks
+and photographs where stated. The papers' figures are those of other networks, images and people: they serve for
+comparison and are no target.
+
+{rules}
+
+{verdicts}
 
 | Grad-CAM's claim | where |
 | --- | --- |
@@ -53,17 +58,27 @@ Total: {whole:.0f} minutes on two cores, including the training of networks. Min
 """
 
 
+STORED = re.compile(r"Section with p-values, measured in ([0-9.]+) minutes\.\n")
+"""The first line of a stored section. Files without it are older, and hold verdicts that cannot be corrected."""
+
+
 def section(name: str, progress: Progress, share: float, again: bool) -> tuple[str, float]:
-    """Return the text of a section and its minutes, from the stored file if there is one."""
+    """Return the text of a section, with p-values for verdicts, and its minutes.
+
+    They are read from the stored file; without one, or from an older one without p-values, the section is measured.
+    """
     kept = FOLDER / f"vision-{name}{'' if share == 1 else f'-{share}'}.md"
-    if again or not kept.exists():
+    stored = kept.read_text(encoding="utf-8") if kept.exists() and not again else ""
+    if not (begins := STORED.match(stored)):
         begin = perf_counter()
         report: Callable[..., str] = import_module(f"research.claims.{name}").report
-        text = report(progress, share)
+        text = report(progress, share).strip()
+        minutes = (perf_counter() - begin) / 60
         with atomic_write(kept) as temporary:
-            temporary.write_text(f"{(perf_counter() - begin) / 60:.2f}\n{text.strip()}\n", encoding="utf-8")
-    minutes, text = kept.read_text(encoding="utf-8").split("\n", 1)
-    return text, float(minutes)
+            line = f"Section with p-values, measured in {minutes:.2f} minutes.\n"
+            temporary.write_text(f"{line}{text}\n", encoding="utf-8")
+        return text, minutes
+    return stored[begins.end() :], float(begins[1])
 
 
 def page(names: tuple[str, ...], progress: Progress, share: float, again: bool) -> str:
@@ -74,10 +89,13 @@ def page(names: tuple[str, ...], progress: Progress, share: float, again: bool) 
         progress.advance(bar)
     times = ", ".join(f"{name} {minutes:.1f}" for name, (_, minutes) in found.items())
     whole = sum(minutes for _, minutes in found.values())
-    head = HEAD.format(share="" if share == 1 else f" --share {share}", whole=whole, times=times).strip()
+    body, verdicts = resolved("\n\n".join(text.strip() for text, _ in found.values()))
+    head = HEAD.format(
+        share="" if share == 1 else f" --share {share}", rules=RULES, verdicts=verdicts, whole=whole, times=times
+    ).strip()
     if missing := [name for name in SECTIONS if name not in names]:
         head += f"\n\n**Not measured, and not on this page**: {', '.join(missing)}."
-    return "\n\n".join([head, *(text.strip() for text, _ in found.values())])
+    return f"{head}\n\n{body}"
 
 
 def main(

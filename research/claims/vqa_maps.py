@@ -19,9 +19,8 @@ from research.claims.maps import (
     maps_of,
     points,
     positive_map,
-    verdict_row,
 )
-from research.claims.measure import estimate, table
+from research.claims.measure import table
 from saywhy.metrics.correlation import rank_correlation
 from saywhy.metrics.human_attention import on_grid, random_maps
 from saywhy.targets import Class, Top
@@ -103,7 +102,7 @@ class QuestionResults:
         for who, found in maps.items():
             self.empty[who] = self.empty.get(who, 0) + (not bool(found.any()))
             self._keep("evidence", who, inside_and_outside(found, item.question.evidence), item)
-            self._keep("points", who, points(found, item.question.evidence), item)
+            self._keep("points", who, points(found, item.question.evidence), item, share=True)
         self._people(item, maps)
         self._another_answer(item)
         if covers:
@@ -113,8 +112,8 @@ class QuestionResults:
             for who, found in maps.items():
                 self._keep("occlusion", who, _agreement(found, hidden), item)
 
-    def _keep(self, what: str, who: str, value: Any, item: QuestionItem) -> None:
-        self.measurements.add(what, who, value, item.place)
+    def _keep(self, what: str, who: str, value: Any, item: QuestionItem, share: bool = False) -> None:
+        self.measurements.add(what, who, value, item.place, share=share)
 
     def _people(self, item: QuestionItem, maps: dict[str, Tensor]) -> None:
         """Measure the rank correlation with three people's attention, and between these people."""
@@ -151,10 +150,10 @@ class QuestionResults:
 
     def report(self) -> str:
         """Return the section."""
-        kept, estimates = (
-            self.measurements,
-            {what: self.measurements.estimates(what, (*EVERYBODY, "random", "people")) for what in METRICS},
-        )
+        kept = self.measurements
+        if not kept.values:
+            return "## Questions\n\nNothing to measure: no question was answered correctly."
+        estimates = {what: kept.estimates(what, (*EVERYBODY, "random", "people")) for what in METRICS}
         rows: list[list[object]] = []
         for who in estimates["people"]:
             cells = [estimates[what].get(who, "") for what in METRICS]
@@ -162,8 +161,6 @@ class QuestionResults:
             rows.append([who, *cells[:3], occlusion_paper, cells[3], people_paper, self.empty.get(who, "")])
         evidence, points_at, occlusion, people = METRICS.values()
         headings = ["map", evidence, points_at, occlusion, "paper", people, "paper", "empty"]
-        other = kept.estimates("other answer", ("its map", "the answer's map"))
-        covered = {what: kept.estimates(what, ("there", "elsewhere")) for what in ("for", "against")}
         count = estimates["evidence"]["gradcam"]
         return f"""## Questions
 
@@ -174,21 +171,25 @@ empty map (all evidence is negative) counts as a uniform map. Grad-CAM, inside /
 {table(headings, rows)}
 
 **Another answer.** Where the question is about a colour or a kind, that of another object is also explained
-({other["its map"].items} questions). The mean of a map on that other object, relative to its overall mean: for its own
-map {other["its map"]}, for the answer's map {other["the answer's map"]}.
+({kept.count("other answer", "its map")} questions). The mean of a map on that other object, relative to its overall
+mean: for its own map {self._text("other answer", "its map")}, for the answer's map
+{self._text("other answer", "the answer's map")}.
 
 **Covering.** The change of the answer's log-odds when a tenth of the image (or less, where less of the map is positive)
-is covered with its mean colour. Where Grad-CAM is highest ({covered["for"]["there"].items} questions):
-{covered["for"]["there"]}; the same area moved at random: {covered["for"]["elsewhere"]}. Where the counterfactual map is
-highest ({covered["against"]["there"].items} questions): {covered["against"]["there"]}; moved at random:
-{covered["against"]["elsewhere"]}.
+is covered with its mean colour. Where Grad-CAM is highest ({kept.count("for", "there")} questions):
+{self._text("for", "there")}; the same area moved at random: {self._text("for", "elsewhere")}. Where the counterfactual
+map is highest ({kept.count("against", "there")} questions): {self._text("against", "there")}; moved at random:
+{self._text("against", "elsewhere")}.
 
 ### Verdicts
 
 {table(["claim", "difference", "verdict"], self._verdicts())}"""
 
+    def _text(self, what: str, who: str) -> str:
+        return str(self.measurements.cell(what, who) or "nothing to measure")
+
     def _verdicts(self) -> list[list[object]]:
-        kept, claim = self.measurements, self.measurements.claim
+        claim, above = self.measurements.claim, self.measurements.claim_above
         return [
             claim("Grad-CAM lies on the evidence (more than uniform)", "evidence", "gradcam", "uniform"),
             claim("… more than the centre prior", "evidence", "gradcam", "centre prior"),
@@ -199,7 +200,7 @@ highest ({covered["against"]["there"].items} questions): {covered["against"]["th
             claim(
                 "Grad-CAM agrees with occlusion more than guided backprop", "occlusion", "gradcam", "guided-backprop"
             ),
-            verdict_row("Grad-CAM agrees with human attention", estimate(kept.of("people", "gradcam"))),
+            above("Grad-CAM agrees with human attention", "people", "gradcam"),
             claim("… more than the centre prior", "people", "gradcam", "centre prior"),
             claim(
                 "The map of another answer lies on its object, more than the answer's map",
@@ -219,7 +220,7 @@ highest ({covered["against"]["there"].items} questions): {covered["against"]["th
                 "there",
                 "elsewhere",
             ),
-            verdict_row("… and raises it at all", estimate(kept.of("against", "there"))),
+            above("… and raises it at all", "against", "there"),
         ]
 
 

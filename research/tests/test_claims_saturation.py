@@ -12,6 +12,7 @@ from torch import Tensor, nn
 import saywhy
 from research.claims.cases import Case, located_case
 from research.claims.classifiers import Classifier
+from research.claims.multiple_testing import resolved
 from research.claims.saturation import report, verdicts, with_one_class
 from research.claims.saturation_measures import (
     BINS,
@@ -132,13 +133,14 @@ class TestCertainty:
         assert vanished == {"logit": 0.0, "probability": 1.0}
         for number in range(1, 5):
             saturated.add("some", replace(case, number=-number), sure)
-        number, _, difference, verdict = saturated.claim("1", "", f"some {CERTAIN} vanished", "probability", "logit")
-        assert (number, str(difference), verdict) == ("1", "1 (1 to 1)", "holds")
+        number, _, difference, p_value = saturated.claim("1", "", f"some {CERTAIN} vanished", "probability", "logit")
+        assert (number, difference) == ("1", "1 (0.131 to 1; one network)")  # five of five
+        assert resolved(str(p_value))[0] == "holds"
 
     def test_empty_bins_are_not_decided(self):
         rows = verdicts(SaturationResults(), ["some"], [], ("a layer",))
         assert rows
-        assert {row[3] for row in rows[:-1]} == {"not decidable here"}
+        assert {resolved(str(row[3]))[0] for row in rows[:-1]} == {"not decidable here"}
 
 
 class TestPlaces:
@@ -216,7 +218,9 @@ class TestSensitivity:
 def test_a_small_run_prints_its_tables(monkeypatch):
     monkeypatch.setattr("research.claims.saturation.REAL", Path("nowhere"))
     network = Classifier(0, saywhy.load("toybox:classifier"))
-    page = report(SILENT, 0.05, Study((network,), ToyboxDataset("test", 20_000), None), layers=("blocks.3",))
+    page, _ = resolved(
+        report(SILENT, 0.05, Study((network,), ToyboxDataset("test", 20_000), None), layers=("blocks.3",))
+    )
     assert page.startswith("## RSI-Grad-CAM")
     tables, rows = page.split("### Verdicts")
     assert "nan" not in page
