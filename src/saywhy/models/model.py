@@ -12,6 +12,7 @@ from saywhy.engine import traverse
 from saywhy.engine.exclusive import exclusive
 from saywhy.engine.preserve import content_version
 from saywhy.errors import InputError
+from saywhy.models.axes import Input
 from saywhy.models.digest import digest_of
 from saywhy.models.preprocess import MeasuredPreprocess, Preprocess
 from saywhy.models.uncertainty_reference import UncertaintyReference
@@ -34,6 +35,8 @@ class Model:
         texts: for networks that take text too: by the name of the argument, a function from texts to a tensor with the
             batch first.
         layer: the default layer of its maps; None finds one.
+        axes: the axes of the network's input, and the arguments that belong to all samples; what is not declared is
+            found.
         reference: uncertainties of the questions of a test set; None if they were not measured.
     """
 
@@ -47,6 +50,7 @@ class Model:
     texts: Mapping[str, Callable[[Sequence[str]], torch.Tensor]] = field(default_factory=dict)
     layer: str | None = None
     reference: UncertaintyReference | None = None
+    axes: Input = field(default_factory=Input)
 
     def __post_init__(self) -> None:
         self.module = unwrapped(self.module)
