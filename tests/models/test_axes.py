@@ -346,6 +346,12 @@ def test_wrong_declaration_raises(axes: Any, words: list[str]) -> None:
         assert word in str(caught.value)
 
 
+def test_layout_with_frames_in_the_batch_may_be_given() -> None:
+    layout = saywhy.Layout("channels-first", (6, 16, 16), folded=1)
+    given = saywhy.explain(Frames(), frames(), target=0, layer="image.conv", layout=layout)
+    torch.testing.assert_close(given.maps, saywhy.explain(Frames(), frames(), target=0).maps)
+
+
 def test_declaration_may_stand_on_the_model() -> None:
     model = saywhy.load(Frames(), axes="b t c h w")
     assert saywhy.explain(model, frames(), target=0).maps.shape == (1, 1, 6, 16, 16)

@@ -85,7 +85,8 @@ class Layout:
             rows = math.prod(self.grid[: self.folded])
             if shape[self.batch_axis] == rows:
                 single = [1 if i == self.batch_axis else n for i, n in enumerate(shape)]
-                return self._inner.check(layer, single)
+                self._inner.check(layer, single)
+                return
         batch, axes = 0 if not self.batch_axis else self.batch_axis, {"channels-first": 2, "channels-last": 2}
         rank = len(self.grid) + axes[self.kind] if self.kind in axes else 3
         fits = len(shape) == rank and -rank <= batch < rank and shape[batch] == 1
