@@ -17,10 +17,10 @@ from saywhy.engine import tree
 from saywhy.engine.first_layer import remembered
 from saywhy.engine.preserve import preserve_state
 from saywhy.errors import InputError, TargetError
+from saywhy.explainer.batch_result import BatchResult
 from saywhy.explainer.config import ExplainConfig
 from saywhy.explainer.outputs import model_output
 from saywhy.explainer.runner import Runner
-from saywhy.explainer.batch_result import BatchResult
 from saywhy.models import Model
 from saywhy.models.arrange import argument_at, with_size_guess
 from saywhy.models.inputs import Batch, translated
