@@ -15,7 +15,7 @@ from saywhy.engine.layout import Layout
 from saywhy.errors import SaywhyError, SaywhyWarning
 from saywhy.explain import capture, explain, layers
 from saywhy.explanation import Explanation
-from saywhy.models import Model, Preprocess, load
+from saywhy.models import Input, Model, Preprocess, load
 
 if typing.TYPE_CHECKING:
     from saywhy import checks, metrics
@@ -45,6 +45,7 @@ __all__ = [
     "Capture",
     "Check",
     "Explanation",
+    "Input",
     "Layout",
     "Model",
     "Preprocess",

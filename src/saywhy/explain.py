@@ -21,9 +21,10 @@ from saywhy.explainer.metadata import MapMetadata
 from saywhy.explainer.prepare import prepare
 from saywhy.explainer.rerun import Rerunner
 from saywhy.explainer.runner import Runner, precision_agreement
+from saywhy.explainer.samples import run_independent
 from saywhy.explanation import Explanation, Metadata
 from saywhy.methods.fusion import Fusion
-from saywhy.models import Model
+from saywhy.models import Input, Model
 from saywhy.models.inputs import Batch, translated
 from saywhy.output import ScoreKind
 from saywhy.targets import as_target
@@ -41,6 +42,7 @@ def explain(
     fuse: Fusion | None = None,
     layout: Layout | None = None,
     output: str | int | None = None,
+    axes: str | Input | None = None,
     precision: Precision = "exact",
     batch_size: int | None = None,
     create_graph: bool = False,
@@ -73,6 +75,10 @@ def explain(
         fuse: ``"mean"``, ``"max"``, ``"product"`` or ``"refine"`` makes one map of several layers.
         layout: how to read the layer's output as maps, where the layout cannot be proved.
         output: where the class scores are in what the model returns (``"logits"``, ``0``, ``"aux.logits"``).
+        axes: the axes of a tensor, in the order in which the network takes it: ``"b t c h w"`` for frames
+            [batch, time, channel, height, width], ``"b l"`` for waveforms, ``"tile c h w"`` for one bag of tiles; maps
+            lie over all axes but batch and channel. A :class:`saywhy.Input` also says which arguments belong to all
+            samples. None finds both, or refuses where they cannot be found.
         precision: ``"exact"`` runs the model as it is; ``"fast"`` a copy in the form that the machine runs fastest,
             with the agreement of the maps measured and reported in the diagnostics.
         batch_size: how many samples (or altered images of one sample) run at once; None is all samples, and 16 altered
@@ -117,7 +123,7 @@ def explain(
         raise InputError(
             f"fuse needs methods at a layer, but {methods[0].name} is of the image itself. Leave out fuse."
         )
-    runner, batch = prepare(model, inputs, config)
+    runner, batch = prepare(model, inputs, config, axes)
     with exclusive(runner.model.module):
         explanation = _explanation(runner, batch, batch_size, warn=True)
     explanation = explanation.fuse(fuse) if fuse is not None else explanation
@@ -133,6 +139,7 @@ def capture(
     score: ScoreKind | None = None,
     layout: Layout | None = None,
     output: str | int | None = None,
+    axes: str | Input | None = None,
     create_graph: bool = False,
 ) -> Capture:
     """Run the model once and return activations and gradients, for your own methods; arguments as for :func:`explain`.
@@ -147,19 +154,24 @@ def capture(
     config = ExplainConfig(
         as_target(target), layer=layer, layout=layout, score=score, output=output, create_graph=create_graph
     )
-    runner, batch = prepare(model, inputs, config)
+    runner, batch = prepare(model, inputs, config, axes)
     with exclusive(runner.model.module):
         return runner.capture(batch)[0]
 
 
 def layers(
-    model: "str | nn.Module | Model", inputs: Any, target: Any = None, *, output: str | int | None = None
+    model: "str | nn.Module | Model",
+    inputs: Any,
+    target: Any = None,
+    *,
+    output: str | int | None = None,
+    axes: str | Input | None = None,
 ) -> list[Candidate]:
     """List every layer of the model that may be a map of the image, in running order, with its proof.
 
     Args:
-        model, inputs, target, output: as for :func:`explain`. The share of positions with a gradient is that of this
-            target, for the first sample; models without class scores (detectors, segmenters) need a function.
+        model, inputs, target, output, axes: as for :func:`explain`. The share of positions with a gradient is that of
+            this target, for the first sample; models without class scores (detectors, segmenters) need a function.
 
     Returns:
         A :class:`~saywhy.engine.trace.Candidate` for every layer.
@@ -172,7 +184,7 @@ def layers(
     >>> [(c.name, c.role) for c in layers(segmenter, torch.rand(1, 3, 8, 8), lambda out: out[:, 1].mean((1, 2)))]
     [('0', 'features'), ('1', 'features'), ('2', 'scores')]
     """
-    runner, batch = prepare(model, inputs, ExplainConfig(as_target(target), output=output))
+    runner, batch = prepare(model, inputs, ExplainConfig(as_target(target), output=output), axes)
     with exclusive(runner.model.module), translated(runner.model, batch):
         return find_layers(layer_search(runner.model, runner.config, batch))
 
@@ -180,7 +192,7 @@ def layers(
 def _explanation(runner: Runner, batch: Batch, size: int | None, *, warn: bool) -> Explanation:
     """Run a request on a batch, at most ``size`` samples at once, and collect the results."""
     version = runner.model.version()
-    results = runner.run_all(batch, size)
+    results = run_independent(runner, batch, size)
     collected = MapMetadata.of(runner, results, precision_agreement(runner, batch, results[0]))
     targets = [row for result in results for row in result.target_scores.names]
     if warn:

@@ -35,12 +35,14 @@ class SourceImage:
         crop_box: the part that the network is given, in the original's pixels; beyond its borders where it is padded.
         values: an input that is not an image: a signal [channel, length] or a volume [channel, depth, height, width];
             None for images.
+        axes: the names of the axes of a map ("frame", "height", "width"); () where they are not known.
     """
 
     name: str
     image: Image.Image
     crop_box: Box
     values: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
+    axes: tuple[str, ...] = field(default=(), compare=False)
 
 
 def read_image(source: Any) -> Image.Image:

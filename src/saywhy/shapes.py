@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from saywhy.errors import MethodError
+
 Images = Float[Tensor, "batch 3 height width"]
 """Preprocessed RGB images, the network's input."""
 
@@ -33,8 +35,20 @@ Classes = Int[Tensor, "batch target"]
 """Class indices; -1 where a target is not a single class."""
 
 
-LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
-"""Torch's names for linear interpolation, by the number of spatial axes."""
+class _Linear(dict[int, str]):
+    def __missing__(self, axes: int) -> str:
+        raise MethodError(
+            f"maps of {axes} axes cannot be resized, only those of one, two or three. Use a method that resizes "
+            "nothing (gradcam, saliency, occlusion) and read explanation.maps."
+        )
+
+
+LINEAR = _Linear({1: "linear", 2: "bilinear", 3: "trilinear"})
+"""Torch's names for linear interpolation, by the number of spatial axes.
+
+Raises:
+    MethodError: torch cannot interpolate along so many axes.
+"""
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:

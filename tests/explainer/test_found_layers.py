@@ -231,7 +231,7 @@ class TestWhatIsRemembered:
         x, runs = torch.randn(1, 3, 16, 16), []
         model.register_forward_pre_hook(lambda _m, args: runs.append(len(args[0])))
         explain(model, x, 0)
-        assert sum(runs) == 1 + 9 + 1
+        assert sum(runs) == 1 + 1 + 9 + 1  # up to the first layer, the trace, the proof, the map
         runs.clear()
         for target in (1, 2, [0, 3], None):
             explain(model, x, target)

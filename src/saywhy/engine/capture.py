@@ -112,6 +112,9 @@ class Capture:
         raw = self._backward(range(self.scores.shape[1])[targets])
         found = {}
         for tap, gradient in zip(self._taps, raw, strict=True):
+            if tap.watched.layout.batch_last:
+                found[tap.watched.name] = torch.stack([tap.watched.layout.to_maps(g) for g in gradient], 1)
+                continue
             # Targets and samples as one batch, so that nothing is copied: a thousand gradients are 400 MB.
             batch = gradient.movedim(1 + tap.watched.layout.batch_axis, 1).flatten(0, 1)
             maps = tap.watched.layout.to_maps(batch.movedim(0, tap.watched.layout.batch_axis))

@@ -64,7 +64,7 @@ _memos: "WeakKeyDictionary[nn.Module, _ModelMemos]" = WeakKeyDictionary()
 def memo_of(search: LayerSearch) -> Memo[Any]:
     """The memory for a model and inputs like these; replaced modules and changed weights discard it.
 
-    The key holds which argument is the image, and the names, shapes, dtypes and devices of all tensors.
+    The key holds which argument is the image, its axes, and the names, shapes, dtypes and devices of all tensors.
     """
     parts: list[int] = []
     weights: list[tuple[int, int]] = []
@@ -80,7 +80,8 @@ def memo_of(search: LayerSearch) -> Memo[Any]:
         known.weights = version
     image = tree.image_tensor(search.inputs)
     key = tuple((path, tuple(t.shape[1:]), t.dtype, t.device, t is image) for path, t in _by_path(search.inputs))
-    return known.memos.setdefault(frozenset(key), Memo())
+    axes = search.inputs.axes if isinstance(search.inputs, tree.ModelInputs) else None
+    return known.memos.setdefault((axes, frozenset(key)), Memo())
 
 
 def _by_path(value: Any, path: tuple[Hashable, ...] = ()) -> Iterator[tuple[tuple[Hashable, ...], Tensor]]:
@@ -90,6 +91,8 @@ def _by_path(value: Any, path: tuple[Hashable, ...] = ()) -> Iterator[tuple[tupl
     >>> [path for path, _ in _by_path({"a": torch.zeros(1), "b": (torch.zeros(1), 2)})]
     [('a',), ('b', 0)]
     """
+    if isinstance(value, tree.ModelInputs):
+        value = value.value
     if isinstance(value, Tensor):
         yield path, value
         return

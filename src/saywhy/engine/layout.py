@@ -7,11 +7,13 @@ patches (ViT, DeiT, DINOv2). A :class:`Layout` names one such reading and turns 
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
+import torch
 from torch import Tensor
 
+from saywhy.engine.axes import fold, unfold
 from saywhy.errors import LayoutError
 
 MOST_EXTRA_TOKENS = 32
@@ -32,9 +34,11 @@ class Layout:
         prefix: tokens before the grid (class token, registers); 0 unless tokens.
         suffix: tokens after the grid.
         batch_axis: where the batch is; 1 in sequence-first transformers.
+        folded: how many of the first axes of the grid are in the batch: 1 where a network runs every frame by itself.
+        batch_last: in such a batch the samples run fastest, not the frames.
 
     >>> Layout("tokens", (14, 14), prefix=1)
-    Layout(kind='tokens', grid=(14, 14), prefix=1, suffix=0, batch_axis=0)
+    Layout(kind='tokens', grid=(14, 14), prefix=1, suffix=0, batch_axis=0, folded=0, batch_last=False)
     >>> str(Layout("tokens", (14, 14), prefix=1))
     'tokens 14×14 + 1 before'
     """
@@ -44,10 +48,14 @@ class Layout:
     prefix: int = 0
     suffix: int = 0
     batch_axis: int = 0
+    folded: int = 0
+    batch_last: bool = False
 
     def __str__(self) -> str:
         extra = [f"{n} {where}" for n, where in ((self.prefix, "before"), (self.suffix, "after")) if n]
         order = ", batch second" if self.batch_axis else ""
+        if self.folded:
+            order += f", {'×'.join(map(str, self.grid[: self.folded]))} in the batch"
         return " + ".join([f"{self.kind} " + "×".join(map(str, self.grid)), *extra]) + order
 
     def check(self, layer: str, shape: Sequence[int]) -> None:
@@ -73,6 +81,12 @@ class Layout:
                 f"tokens before and after it that fit layer '{layer}' ({'×'.join(map(str, shape))}), got "
                 f"{str(self.__dict__)[:200]}."
             )
+        if self.folded and 0 <= self.batch_axis < len(shape):
+            rows = math.prod(self.grid[: self.folded])
+            if shape[self.batch_axis] == rows:
+                single = [1 if i == self.batch_axis else n for i, n in enumerate(shape)]
+                self._inner.check(layer, single)
+                return
         batch, axes = 0 if not self.batch_axis else self.batch_axis, {"channels-first": 2, "channels-last": 2}
         rank = len(self.grid) + axes[self.kind] if self.kind in axes else 3
         fits = len(shape) == rank and -rank <= batch < rank and shape[batch] == 1
@@ -100,6 +114,8 @@ class Layout:
         >>> Layout("tokens", (2, 3), prefix=1).to_maps(torch.zeros(4, 7, 5)).shape
         torch.Size([4, 5, 2, 3])
         """
+        if self.folded:
+            return unfold(self._inner.to_maps(output), self.grid[: self.folded], batch_last=self.batch_last)
         if self.batch_axis:
             output = output.movedim(self.batch_axis, 0)
         if self.kind == "channels-first":
@@ -110,6 +126,11 @@ class Layout:
         cells = tokens[..., self.prefix : tokens.shape[-1] - self.suffix]
         # unflatten, because this output may have another number of samples or pixels than the one of the proof.
         return cells.unflatten(-1, self.grid)
+
+    @property
+    def _inner(self) -> "Layout":
+        """The layout of the batch in which the first axes are folded."""
+        return Layout(self.kind, self.grid[self.folded :], self.prefix, self.suffix, self.batch_axis)
 
     def put_maps(self, output: Tensor, maps: Tensor) -> Tensor:
         """The layer output whose maps are ``maps``, for n alterations of one sample.
@@ -123,6 +144,14 @@ class Layout:
         >>> Layout("tokens", (2,), prefix=1).put_maps(output, torch.tensor([[[7.0, 8.0]]])).flatten()
         tensor([0., 7., 8.])
         """
+        if self.folded:
+            count = len(maps)
+            output = (
+                output.repeat_interleave(count, self.batch_axis)
+                if self.batch_last
+                else torch.cat([output] * count, self.batch_axis)
+            )
+            return self._inner.put_maps(output, fold(maps, self.folded, batch_last=self.batch_last))
         if self.kind == "channels-first":
             return maps
         if self.kind == "channels-last":
@@ -146,6 +175,8 @@ def readings(shape: Sequence[int], image: Sequence[int], seen: Sequence[tuple[in
     ['tokens 14×14 + 1 before', 'tokens 14×14 + 1 after']
     """
     rank = len(image)
+    for folded in range(1, rank):
+        yield from _folded_readings(shape, image, seen, folded)
     if len(shape) == rank + 2 and shape[0] == 1:
         for kind, grid in (("channels-first", shape[2:]), ("channels-last", shape[1:-1])):
             if math.prod(grid) > 1 and _fits(grid, image):
@@ -158,6 +189,20 @@ def readings(shape: Sequence[int], image: Sequence[int], seen: Sequence[tuple[in
             yield from _token_readings("tokens-last", shape[2], image, seen)
     if shape[1] == 1 and shape[0] > 1:
         yield from _token_readings("tokens", shape[0], image, seen, batch_axis=1)
+
+
+def _folded_readings(
+    shape: Sequence[int], image: Sequence[int], seen: Sequence[tuple[int, ...]], folded: int
+) -> Iterator[Layout]:
+    """Readings of an output whose batch holds the first ``folded`` axes of the image (frames, views)."""
+    first = tuple(image[:folded])
+    for axis in (0, 1):
+        if math.prod(first) > 1 and len(shape) > axis and shape[axis] == math.prod(first):
+            single = tuple(1 if i == axis else side for i, side in enumerate(shape))
+            for inner in readings(single, image[folded:], [grid[folded:] for grid in seen]):
+                if inner.batch_axis == axis and not inner.folded:
+                    for last in (False, True):
+                        yield replace(inner, grid=(*first, *inner.grid), folded=folded, batch_last=last)
 
 
 def _fits(grid: Sequence[int], image: Sequence[int]) -> bool:

@@ -23,16 +23,19 @@ from saywhy.engine.hooks import forward_hooks
 from saywhy.engine.layout import Layout
 
 PLACES = (
-    (0.21, 0.36),
-    (0.36, 0.79),
-    (0.79, 0.21),
-    (0.64, 0.64),
-    (0.07, 0.07),
-    (0.93, 0.93),
-    (0.5, 0.21),
-    (0.14, 0.57),
+    (0.21, 0.36, 0.79, 0.64),
+    (0.36, 0.79, 0.07, 0.36),
+    (0.79, 0.21, 0.36, 0.07),
+    (0.64, 0.64, 0.21, 0.93),
+    (0.07, 0.07, 0.57, 0.57),
+    (0.93, 0.93, 0.93, 0.5),
+    (0.5, 0.21, 0.5, 0.79),
+    (0.14, 0.57, 0.64, 0.21),
 )
-"""Centres of the changes, as shares of the image's height and width: both halves of both axes, corners, no symmetry."""
+"""Centres of the changes, as shares of the image's height and width: both halves of both axes, corners, no symmetry.
+
+The third and fourth number are for inputs of more axes; uncorrelated, so that no axis is taken for another.
+"""
 
 NEEDED = 0.6
 """The least share of changes that the claimed cell or a neighbour must follow. By chance, on a 7 × 7 grid: 1 in 60."""
@@ -169,16 +172,11 @@ def _change(image: Tensor, patch: Patch) -> Tensor:
 def _patch(place: Sequence[float], space: Sequence[int], share: float) -> Patch:
     """The patch around a place, its sides a share of the image's."""
     patch = []
-    for middle, size in zip(_coordinates(place, len(space)), space, strict=True):
+    for middle, size in zip(place, space, strict=False):
         width = max(1, round(size * share))
         start = min(max(0, round(middle * size - width / 2)), size - width)
         patch.append((start, start + width))
     return patch
-
-
-def _coordinates(place: Sequence[float], axes: int) -> list[float]:
-    """The coordinates of a place, repeated for as many axes as the image has."""
-    return [place[axis % 2] if axis < 2 else place[(axis + 1) % 2] for axis in range(axes)]
 
 
 def _record_maps(
@@ -197,18 +195,10 @@ def _record_maps(
                 for layout, chunks in zip(layer.readings, into, strict=True):
                     chunks.append(layout.to_maps(tensor.detach()).float().cpu())
 
-    original = tree.image_tensor(inputs)
     with torch.no_grad(), forward_hooks(dict.fromkeys(q.module for q in layers), hook):
         for some in images.split(batch):
             calls.clear()
-            size = len(some)
-
-            def batched(t: Tensor, some: Tensor = some, size: int = size) -> Tensor:
-                if t is original:
-                    return some
-                return t.expand(size, *t.shape[1:]) if t.ndim and t.shape[0] == 1 else t
-
-            tree.call(model, tree.map_tensors(inputs, batched))
+            tree.call(model, tree.with_images(inputs, some, torch.zeros(len(some), dtype=torch.long)))
     return found
 
 

@@ -82,6 +82,12 @@ class ModelRunner:
         """The number of samples."""
         return tree.batch_size(self.inputs)
 
+    @property
+    def unordered(self) -> tuple[int, ...]:
+        """The axes of the image, of those in space, whose positions have no neighbours (views, tiles)."""
+        axes = self.inputs.axes if isinstance(self.inputs, tree.ModelInputs) else None
+        return axes.unordered if axes is not None else ()
+
     def at(self, layer: Watched) -> "ModelRunner":
         """The same runner at another layer."""
         return replace(self, layer=layer)
@@ -96,15 +102,7 @@ class ModelRunner:
 
     def forward_inputs(self, images: FeatureMaps, samples: Tensor) -> Any:
         """The network's inputs for altered images [n, channel, *space] of the samples int [n]."""
-        original = tree.image_tensor(self.inputs)
-        size = len(original)
-
-        def altered(t: Tensor) -> Tensor:
-            if t is original:
-                return images.to(t)
-            return t[samples.to(t.device)] if t.ndim and t.shape[0] == size else t
-
-        return tree.map_tensors(self.inputs, altered)
+        return tree.with_images(self.inputs, images, samples)
 
     def parts(self, count: int, most: int = AT_ONCE) -> Iterator[slice]:
         """Slices of ``count`` items, of at most ``batch_size`` (``most`` by default) and of what fits into memory."""

@@ -2,14 +2,56 @@
 
 import copy
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from saywhy.engine.axes import Axes
 from saywhy.errors import SaywhyError
 from saywhy.interrupts import interruptible
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelInputs:
+    """Inputs of a network of which it is known what belongs to a sample, and what the axes of the image are.
+
+    Attributes:
+        value: one tensor, a tuple of positional or a dict of keyword arguments; the image in it is
+            [batch, channel, *space].
+        image: the position of the image among the tensors of ``value``, in the order of :func:`tensors`.
+        shared: the positions of the tensors that belong to all samples; of the others the first axis is the batch.
+        axes: how the network takes the image; None as it is.
+        single: whether the network takes one sample at a time, whatever its axes.
+        mixed: the name of an axis of space that the first layer mixes as channels, so that no layer has a map over it.
+    """
+
+    value: Any
+    image: int = 0
+    shared: frozenset[int] = frozenset()
+    axes: Axes | None = None
+    single: bool = False
+    mixed: str | None = None
+
+    def __getitem__(self, key: Any) -> Any:
+        """An argument by its name or position."""
+        return self.value[key]
+
+    def arguments(self) -> Any:
+        """The arguments as the network takes them."""
+        image = image_tensor(self)
+        if self.single and len(image) != 1:
+            raise ValueError(f"the network takes one sample at a time, got {len(image)}")
+        if self.axes is None:
+            return self.value
+        return replace_tensor(self.value, image, self.axes.to_network(image))
+
+    def change(self, change: Callable[[int, Tensor], Tensor]) -> "ModelInputs":
+        """A copy in which every tensor is changed, given its position."""
+        position = itertools.count()
+        return dataclasses.replace(self, value=map_tensors(self.value, lambda t: change(next(position), t)))
 
 
 def tensors(value: Any) -> Iterator[Tensor]:
@@ -50,6 +92,8 @@ def map_tensors(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
     """
     if isinstance(value, Tensor):
         return change(value)
+    if isinstance(value, ModelInputs):
+        return dataclasses.replace(value, value=map_tensors(value.value, change))
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return type(value)(*(map_tensors(part, change) for part in value))
     if isinstance(value, tuple | list):
@@ -86,16 +130,43 @@ def image_tensor(value: Any) -> Tensor:
     Raises:
         ValueError: there is no floating-point tensor of at least three axes.
     """
+    if isinstance(value, ModelInputs):
+        return next(itertools.islice(tensors(value.value), value.image, None))
     found = [t for t in tensors(value) if t.is_floating_point() and t.ndim >= 3]
     if not found:
         raise ValueError("no floating-point tensor of at least three axes among the inputs")
     return max(found, key=lambda t: t.ndim)
 
 
+def one_at_a_time(value: Any) -> bool:
+    """Whether the network takes one sample at a time (a bag of tiles)."""
+    return isinstance(value, ModelInputs) and (value.single or (value.axes is not None and not value.axes.batched))
+
+
 def select(value: Any, index: Tensor) -> Any:
-    """The samples ``index`` of batched inputs; tensors whose leading axis is not the batch stay whole."""
+    """The samples ``index`` of batched inputs; tensors that belong to all samples stay whole.
+
+    Of inputs of which nothing is known, these are the tensors whose leading axis has not the size of the batch.
+    """
+    if isinstance(value, ModelInputs):
+        return value.change(lambda at, t: t if at in value.shared else t[index.to(t.device)])
     size = batch_size(value)
     return map_tensors(value, lambda t: t[index] if t.ndim and t.shape[0] == size else t)
+
+
+def with_images(value: Any, images: Tensor, samples: Tensor) -> Any:
+    """Inputs for altered images [n, channel, *space] of the samples int [n], each with its sample's other inputs."""
+    original = image_tensor(value)
+    size = len(original)
+
+    def altered(t: Tensor, shared: bool) -> Tensor:
+        if t is original:
+            return images.to(t)
+        return t if shared else t[samples.to(t.device)]
+
+    if isinstance(value, ModelInputs):
+        return value.change(lambda at, t: altered(t, at in value.shared))
+    return map_tensors(value, lambda t: altered(t, not t.ndim or t.shape[0] != size))
 
 
 class CallFailed(RuntimeError):
@@ -109,6 +180,10 @@ def call(module: Callable[..., Any], inputs: Any) -> Any:
         CallFailed: the module raised an error of its own.
     """
     try:
+        if isinstance(inputs, ModelInputs) and inputs.axes is not None and not inputs.axes.batched:
+            return map_tensors(call(module, inputs.arguments()), _with_batch)
+        if isinstance(inputs, ModelInputs):
+            inputs = inputs.arguments()
         if isinstance(inputs, tuple):
             return interruptible(lambda: module(*inputs))
         if isinstance(inputs, Mapping):
@@ -118,6 +193,11 @@ def call(module: Callable[..., Any], inputs: Any) -> Any:
         raise
     except Exception as error:
         raise CallFailed(str(error)) from error
+
+
+def _with_batch(output: Tensor) -> Tensor:
+    """The output for one sample, with a batch of one where it has no axis of it."""
+    return output.unsqueeze(0) if output.ndim < 2 else output
 
 
 def escape_inference(value: Any) -> Any:

@@ -339,7 +339,7 @@ class Runner:
             attention=lambda raw, samples: target.of_samples(samples).attention(output(raw, samples)),
             black=black_of(self.model, batch.space),
             seed=self.config.seed,
-            batch_size=self.config.batch_size,
+            batch_size=1 if tree.one_at_a_time(form.inputs) else self.config.batch_size,
         )
 
 

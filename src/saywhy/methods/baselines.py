@@ -1,5 +1,6 @@
 """Baselines: images without evidence, at which a path begins."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -48,7 +49,7 @@ def baseline_of(runner: ModelRunner, sample: int, kind: Baseline) -> FeatureMaps
     if kind == "mean":
         return mean.expand_as(image).clone()
     if kind == "blur":
-        return _blurred(image)
+        return _blurred(image, runner.unordered)
     if kind == "noise":
         spread = image.flatten(2).std(2).view_as(mean)
         return mean + spread * torch.randn(image.shape, generator=runner.generator()).to(image)
@@ -78,13 +79,14 @@ def _black(runner: ModelRunner, image: Tensor) -> Tensor:
     return runner.black.to(image).view(1, -1, *[1] * (image.ndim - 2)).expand_as(image).clone()
 
 
-def _blurred(image: Tensor) -> Tensor:
-    """Return the image after a Gaussian blur along every axis; its borders are replicated."""
-    deviation = BLUR * min(image.shape[2:])
+def _blurred(image: Tensor, unordered: Sequence[int] = ()) -> Tensor:
+    """Return the image after a Gaussian blur along every axis but the unordered ones; its borders are replicated."""
+    axes = [axis for axis in range(2, image.ndim) if axis - 2 not in unordered]
+    deviation = BLUR * min((image.shape[axis] for axis in axes), default=0)
     reach = max(1, int(3 * deviation))
     weights = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, dtype=torch.float64) / max(deviation, 1e-6)) ** 2)
     weights = (weights / weights.sum()).to(image)
-    for axis in range(2, image.ndim):
+    for axis in axes:
         lines = image.movedim(axis, -1)
         padded = F.pad(lines.reshape(-1, 1, lines.shape[-1]), (reach, reach), mode="replicate")
         image = F.conv1d(padded, weights.view(1, 1, -1)).view_as(lines).movedim(-1, axis)

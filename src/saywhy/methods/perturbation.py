@@ -71,7 +71,8 @@ def occlusion(
     """
     runner = runner.at_image()
     space = runner.image.shape[2:]
-    sizes = sizes_of("window", _default_window(space) if window is None else window, space)
+    default = [1 if i in runner.unordered else side for i, side in enumerate(_default_window(space))]
+    sizes = sizes_of("window", default if window is None else window, space)
     strides = sizes_of("stride", [max(1, size // 2) for size in sizes] if stride is None else stride, space)
     if any(s > w < side for s, w, side in zip(strides, sizes, space, strict=True)):
         raise MethodError(f"a stride of {strides} leaves gaps between windows of {sizes}. Take a shorter stride.")
@@ -121,14 +122,16 @@ def _default_window(space: Sequence[int]) -> list[int]:
     return [*(max(1, round(side / SHARE)) for side in depth), *[max(1, round(min(image) / SHARE))] * len(image)]
 
 
-def cells_of(cells: Sizes, space: Sequence[int]) -> tuple[int, ...]:
+def cells_of(cells: Sizes, space: Sequence[int], unordered: Sequence[int] = ()) -> tuple[int, ...]:
     """Return the number of cells along every axis; one number for all is limited to the pixels of a short axis.
 
-    >>> cells_of(7, [4, 112, 112])
-    (4, 7, 7)
+    Along an axis without order (views, tiles) every position is a cell of its own.
+
+    >>> cells_of(7, [4, 112, 112]), cells_of(7, [20, 112, 112], unordered=[0])
+    ((4, 7, 7), (20, 7, 7))
     """
     if isinstance(cells, int) and cells <= max(space):
-        cells = [min(cells, side) for side in space]
+        cells = [side if i in unordered else min(cells, side) for i, side in enumerate(space)]
     return sizes_of("cells", cells, space)
 
 
@@ -196,7 +199,7 @@ def rise(runner: ModelRunner, *, masks: PositiveInt = 2000, cells: Sizes = 7, ke
     """
     runner = runner.at_image()
     space = runner.image.shape[2:]
-    grid = cells_of(cells, space)
+    grid = cells_of(cells, space, runner.unordered)
     steps = [-(-side // count) for side, count in zip(space, grid, strict=True)]  # pixels of a cell, rounded up
     shown, shifts = _draw_masks(runner, masks, keep, grid, steps)
     maps = []

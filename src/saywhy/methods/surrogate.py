@@ -253,7 +253,7 @@ def _parts(runner: ModelRunner, cells: Sizes, segments: Tensor | None) -> list[T
     """Return the part of every pixel, int [*space] from 0, sample by sample."""
     space = runner.image.shape[2:]
     if segments is None:
-        counts = cells_of(cells, space)
+        counts = cells_of(cells, space, runner.unordered)
         number = torch.zeros(tuple(space), dtype=torch.long)
         for axis, (side, count) in enumerate(zip(space, counts, strict=True)):
             place = torch.arange(side) * count // side

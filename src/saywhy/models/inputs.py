@@ -13,10 +13,16 @@ from PIL import Image
 from torch import Tensor, nn
 
 from saywhy.engine import tree
+from saywhy.engine.axes import Axes
+from saywhy.engine.first_layer import remembered
+from saywhy.engine.preserve import preserve_state
 from saywhy.errors import InputError, nearest
 from saywhy.images import SourceImage, image_from_tensor, read_image
+from saywhy.models.arrange import arranged, is_one_image
+from saywhy.models.axes import WORDS
 from saywhy.models.model import Model, takes
 from saywhy.models.weights import check_usable
+from saywhy.output import parse_output
 from saywhy.validation import plain_tensor
 
 
@@ -27,10 +33,12 @@ class Batch:
     Attributes:
         inputs: a tensor, a tuple of positional arguments or a dict of keyword arguments.
         images: a function that makes the original images, called when they are needed.
+        classes: the texts, where they may be the classes of all samples, as for CLIP; else ().
     """
 
     inputs: Any
     images: Callable[[], tuple[SourceImage, ...]]
+    classes: tuple[str, ...] = ()
 
     @property
     def size(self) -> int:
@@ -40,7 +48,7 @@ class Batch:
     def of_samples(self, some: slice) -> "Batch":
         """A batch of some of the samples."""
         index = torch.arange(self.size, device=tree.image_tensor(self.inputs).device)[some]
-        return Batch(tree.select(self.inputs, index), lambda: self.images()[some])
+        return replace(self, inputs=tree.select(self.inputs, index), images=lambda: self.images()[some])
 
     def with_texts(self, model: Model, texts: Sequence[str]) -> "Batch":
         """A batch of the first image with each of several texts, one sample a text. The image is not read again.
@@ -183,43 +191,38 @@ def _of_tensor(model: Model, tensor: Tensor) -> Batch:
             f"a tensor must be preprocessed floating-point input, got {tensor.dtype}. For pixels 0 to 255 give a numpy "
             "array [height, width, 3] or a PIL image, and a model with preprocessing."
         )
-    if tensor.ndim == 3 and _is_one_image(tensor, model.module):
-        tensor = tensor.unsqueeze(0)
-    if tensor.ndim < 3:
+    if tensor.ndim < 2:
         raise InputError(f"a tensor must be [batch, channel, height, width], got {list(tensor.shape)}.")
     tensor = tensor.to(model.device, model.dtype)
     _check_tensor(tensor)
-    return Batch(model.feed(tensor) if model.feed else tensor, lambda: _source_images(tensor))
-
-
-def _is_one_image(tensor: Tensor, module: nn.Module) -> bool:
-    """Whether three axes are [channel, height, width], not [batch, channel, length]."""
-    first = next((m for m in module.modules() if isinstance(m, nn.Conv1d | nn.Conv2d | nn.Conv3d)), None)
-    if isinstance(first, nn.Conv1d):
-        return False
-    return tensor.shape[0] in (1, 3) or (isinstance(first, nn.Conv2d) and tensor.shape[0] == first.in_channels)
+    if tensor.ndim == 3 and model.axes.axes is None and is_one_image(model.module, tensor):
+        tensor = tensor.unsqueeze(0)
+    return _of_inputs(arranged(model, model.feed(tensor) if model.feed else tensor))
 
 
 def _of_arguments(model: Model, given: Any) -> Batch:
     arguments = {k: given[k] for k in given.keys()} if not isinstance(given, tuple) else given  # noqa: SIM118
     if isinstance(arguments, dict) and any(name in model.texts for name in arguments):
         return _of_images_and_texts(model, arguments)
-    try:
-        image = tree.image_tensor(arguments)
-    except ValueError:
-        raise InputError(
-            "there is no image among the arguments: expected a floating-point tensor [batch, channel, height, width]."
-        ) from None
     for tensor in tree.tensors(arguments):
         if tensor.is_floating_point():
             _check_tensor(tensor)
     if isinstance(arguments, dict) and not _takes_keywords(model.module, arguments):
         arguments = (arguments,)  # a network whose one argument is a dict
-    return Batch(arguments, lambda: _source_images(image))
+    return _of_inputs(arranged(model, arguments))
+
+
+def _of_inputs(inputs: Any) -> Batch:
+    image = tree.image_tensor(inputs)
+    axes = inputs.axes if isinstance(inputs, tree.ModelInputs) else None
+    return Batch(inputs, lambda: _source_images(image, axes))
 
 
 def _of_images_and_texts(model: Model, arguments: Mapping[str, Any]) -> Batch:
-    """A batch of images and texts; a single image or text is repeated for all of the others."""
+    """A batch of images and texts; a single image or text is repeated for all of the others.
+
+    Texts that the network compares with every image, one score a text, are its classes and are not repeated.
+    """
     texts = {name: _texts(name, given) for name, given in arguments.items() if name in model.texts}
     others = {name: given for name, given in arguments.items() if name not in texts}
     if len(others) != 1:
@@ -227,6 +230,11 @@ def _of_images_and_texts(model: Model, arguments: Mapping[str, Any]) -> Batch:
     ((name, given),) = others.items()
     images = as_batch(replace(model, feed=None, texts={}), given)
     count = max(images.size, *map(len, texts.values()))
+    if len(texts) == 1 and isinstance(images.inputs, Tensor):
+        ((text_name, given_texts),) = texts.items()
+        together = {name: images.inputs, text_name: model.texts[text_name](given_texts).to(model.device)}
+        if len(given_texts) != images.size and _are_classes(model, together):
+            return Batch(together, images.images, tuple(given_texts))
     if any(size not in (1, count) for size in (images.size, *map(len, texts.values()))):
         counted = ", ".join(f"{len(some)} of '{name}'" for name, some in texts.items())
         raise InputError(
@@ -243,7 +251,23 @@ def _of_images_and_texts(model: Model, arguments: Mapping[str, Any]) -> Batch:
             for n, i in enumerate(index.tolist())
         )
 
-    return Batch({name: images.inputs[index.to(images.inputs.device)], **words}, source_images)
+    classes = tuple(*texts.values()) if len(texts) == 1 and images.size == count else ()
+    return Batch({name: images.inputs[index.to(images.inputs.device)], **words}, source_images, classes)
+
+
+def _are_classes(model: Model, arguments: Mapping[str, Tensor]) -> bool:
+    """Whether the network gives a score for every image and every text, [image, text]."""
+    images, texts = (len(t) for t in arguments.values())
+
+    def find() -> bool:
+        try:
+            with torch.inference_mode(False), torch.no_grad(), preserve_state(model.module):
+                raw = tree.call(model.module, tree.escape_inference(arguments))
+        except tree.CallFailed:
+            return False
+        return tuple(parse_output(raw, images, model.output).logits.shape) == (images, texts)
+
+    return remembered(model.module, ("texts", images, texts, model.output), find)
 
 
 def _texts(name: str, given: Any) -> list[str]:
@@ -286,9 +310,11 @@ def _check_tensor(tensor: Tensor) -> None:
         raise InputError("the input holds NaN or infinity. Check the divisions in the preprocessing.")
 
 
-def _source_images(tensor: Tensor) -> tuple[SourceImage, ...]:
+def _source_images(tensor: Tensor, axes: Axes | None) -> tuple[SourceImage, ...]:
+    names = tuple(WORDS[name] for name in axes.space) if axes is not None else ()
     return tuple(
-        image_from_tensor(sample, "input" if len(tensor) == 1 else f"input {i}") for i, sample in enumerate(tensor)
+        replace(image_from_tensor(sample, "input" if len(tensor) == 1 else f"input {i}"), axes=names)
+        for i, sample in enumerate(tensor)
     )
 
 

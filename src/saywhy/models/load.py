@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from saywhy.errors import InputError, ModelError, WeightsError, nearest
+from saywhy.models.axes import Input, as_input
 from saywhy.models.model import Model, labels_of
 from saywhy.models.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess, as_preprocess
 from saywhy.models.registry import SOURCES
@@ -32,6 +33,7 @@ def load(
     output: str | int | None = None,
     scale: OutputScale | None = None,
     texts: Mapping[str, Callable[[Sequence[str]], Tensor]] | None = None,
+    axes: str | Input | None = None,
 ) -> Model:
     """Load a model that can be explained.
 
@@ -53,6 +55,7 @@ def load(
             without labels is a value, unless ``multilabel`` or labels say that it is the logit of a yes or no.
         texts: for a network that takes text too: by the name of the argument, a function from texts to its tensor,
             e.g. ``{"question": vocabulary.batch}`` (:class:`saywhy.tasks.vocabulary.Vocabulary`).
+        axes: the axes of the network's input, e.g. ``"b t c h w"``, or a :class:`saywhy.Input`; None finds them.
 
     Raises:
         ModelError: there is no such model or library.
@@ -82,6 +85,8 @@ def load(
         if not isinstance(texts, Mapping) or not all(callable(read) for read in texts.values()):
             raise InputError(f"texts must be functions by the names of arguments, got {texts!r}.")
         found.texts = texts
+    if axes is not None:
+        found.axes = as_input(axes)
     return found
 
 

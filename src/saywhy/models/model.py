@@ -12,6 +12,7 @@ from saywhy.engine import traverse
 from saywhy.engine.exclusive import exclusive
 from saywhy.engine.preserve import content_version
 from saywhy.errors import InputError
+from saywhy.models.axes import Input
 from saywhy.models.digest import digest_of
 from saywhy.models.preprocess import MeasuredPreprocess, Preprocess
 from saywhy.models.uncertainty_reference import UncertaintyReference
@@ -36,6 +37,8 @@ class Model:
         texts: for networks that take text too: by the name of the argument, a function from texts to a tensor with the
             batch first.
         layer: the default layer of its maps; None finds one.
+        axes: the axes of the network's input, and the arguments that belong to all samples; what is not declared is
+            found.
         reference: uncertainties of the questions of a test set; None if they were not measured.
         scale: what the class scores are: ``"logit"``, ``"probability"`` (the network ends in a softmax or sigmoid),
             ``"log-probability"``, or ``"value"`` (a regression); None finds it from the autograd graph.
@@ -52,6 +55,7 @@ class Model:
     layer: str | None = None
     reference: UncertaintyReference | None = None
     scale: OutputScale | None = None
+    axes: Input = field(default_factory=Input)
 
     def __post_init__(self) -> None:
         self.module = unwrapped(self.module)

@@ -95,8 +95,7 @@ def flat(explanation: ExplanationLike) -> ExplanationLike:
         numbers = ", ".join(map(str, sorted(axes)))
         raise InputError(f"expected maps that all have one, two or three axes, got {numbers}. Save them as .npz.")
     inputs = [_values(source) for source in explanation.images]
-    names = [source.name for source in explanation.images]
-    draw, unfold = (plot, columns) if axes == {1} else (contact_sheet, slices_of)
+    unfold = columns if axes == {1} else slices_of
     return Flat(
         methods=explanation.methods,
         layers=explanation.layers,
@@ -105,7 +104,10 @@ def flat(explanation: ExplanationLike) -> ExplanationLike:
         scores=explanation.scores,
         score=explanation.score,
         probabilities=explanation.probabilities,
-        images=tuple(draw(values, name) for values, name in zip(inputs, names, strict=True)),
+        images=tuple(
+            plot(values, source.name) if axes == {1} else contact_sheet(values, source.name, _first_axis(source))
+            for values, source in zip(inputs, explanation.images, strict=True)
+        ),
         diagnostics=explanation.diagnostics,
         shows=explanation.shows,
         provenance=explanation.provenance,
@@ -118,6 +120,12 @@ def _values(source: Any) -> Float[np.ndarray, "channel *space"]:
     if values is None:
         raise InputError(f"'{source.name}' cannot be drawn: the explanation does not hold the input itself.")
     return np.asarray(values, float)
+
+
+def _first_axis(source: Any) -> str:
+    """The name of the axis along which slices are laid out: "frame", "view", "tile", or "z" of a volume."""
+    names = getattr(source, "axes", ())
+    return names[0] if names and names[0] != "depth" else "z"
 
 
 # --- signals -----------------------------------------------------------------------------------------------------
@@ -221,13 +229,17 @@ def columns(maps: Float[Tensor, "batch target length"], space: Sequence[int]) ->
 # --- volumes -----------------------------------------------------------------------------------------------------
 
 
-def contact_sheet(values: Float[np.ndarray, "channel depth height width"], name: str = "input") -> Drawing:
+def contact_sheet(
+    values: Float[np.ndarray, "channel depth height width"], name: str = "input", axis: str = "z"
+) -> Drawing:
     """Return slices along the first axis of a volume, or frames of a video, side by side, each under its number.
 
     Three channels are shown as red, green and blue; of any other number the mean is shown. All slices share one scale.
 
     >>> contact_sheet(np.zeros((1, 40, 8, 8))).name
     'input: 16 of 40 slices along z'
+    >>> contact_sheet(np.zeros((3, 6, 8, 8)), axis="frame").name
+    'input: 6 frames'
     """
     depth, height, width = values.shape[1:]
     chosen = _slice_indices(depth)
@@ -241,13 +253,14 @@ def contact_sheet(values: Float[np.ndarray, "channel depth height width"], name:
     boxes, axes = [], []
     for i, (z, tile) in enumerate(zip(chosen, _grey_or_colour(values[:, chosen]), strict=True)):
         left, top = size // 2 + i % across * step[0], round(1.75 * size) + i // across * step[1]
-        draw.text((left, top - size // 4), f"z {z}", INK, font(size), anchor="ls")
+        draw.text((left, top - size // 4), f"{axis} {z}", INK, font(size), anchor="ls")
         enlarged = side[0] >= width
         image.paste(tile.resize(side, Image.Resampling.NEAREST if enlarged else Image.Resampling.BOX), (left, top))
         boxes.append((left, top, left + side[0], top + side[1]))
-        axes.append((("x", 0.0, float(width)), ("y", 0.0, float(height)), ("z", float(z), z + 1.0)))
-    what = f"{len(chosen)} of {depth} slices" if len(chosen) < depth else f"{depth} slice{'s' * (depth > 1)}"
-    return Drawing(f"{name}: {what} along z", image, Tiles(boxes), tuple(axes))
+        axes.append((("x", 0.0, float(width)), ("y", 0.0, float(height)), (axis, float(z), z + 1.0)))
+    count = f"{len(chosen)} of {depth}" if len(chosen) < depth else f"{depth}"
+    what = f"{'slice' if axis == 'z' else axis}{'s' * (depth > 1)}{' along z' * (axis == 'z')}"
+    return Drawing(f"{name}: {count} {what}", image, Tiles(boxes), tuple(axes))
 
 
 def _slice_indices(depth: int) -> list[int]:
