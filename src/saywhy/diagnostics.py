@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from saywhy.engine.layers import ENOUGH
-from saywhy.engine.proof import PLACES
 from saywhy.engine.trace import Candidate
 from saywhy.shapes import FeatureMaps, Scores
 
@@ -78,16 +77,18 @@ def layout_diagnostic(candidate: Candidate) -> Diagnostic:
     proof = candidate.proof
     if proof is not None and proof.holds:
         found = round(proof.followed * proof.responses)
+        placed = "" if proof.layout.placement is None else "; the map is 0 where the layer's grid does not reach"
         return Diagnostic(
             "layout",
             "good",
-            f"{proof.layout}: proved, {found} of {proof.responses} changed patches moved the cell over them most",
+            f"{proof.layout}: proved, {found} of {proof.responses} changed patches moved the cell over them most"
+            f"{placed}",
         )
     if proof is not None and proof.undecided and proof.responses:
         return Diagnostic(
             "layout",
             "warning",
-            f"{proof.layout}: not proved, the layer responded to {proof.responses} of {len(PLACES)} changed patches",
+            f"{proof.layout}: not proved, the layer responded to {proof.responses} of {proof.changes} changed patches",
         )
     if proof is not None and proof.distance > 0:
         return Diagnostic("layout", "warning", f"{proof.layout}: not proved, no change of the image moved this layer")

@@ -345,3 +345,19 @@ class TestScripted:
         with pytest.raises(LayoutError, match="A scripted or traced model hides its layers: give the original"):
             saywhy.explain(whole, torch.rand(1, 3, 16, 16), 0)
         assert saywhy.explain(whole, torch.rand(1, 3, 16, 16), 0, "saliency").maps.any()
+
+
+def test_layer_that_does_not_depend_on_the_image_is_no_unambiguous_layer():
+    class Positions(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table, self.positions = nn.Parameter(torch.randn(1, 4, 8, 8)), nn.Identity()
+            self.encode, self.patch = nn.Conv2d(4, 4, 1), nn.Conv2d(3, 4, 8, 8)
+            self.head = nn.Linear(4, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            positions = self.encode(self.table)
+            return self.head((positions * (self.patch(x).relu() - 1e9).relu()).mean((2, 3)) + positions.mean((2, 3)))
+
+    with pytest.raises(LayoutError):
+        named_layer(search(Positions().eval(), image(64, 64)), "encode")

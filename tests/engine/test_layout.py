@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from placed_networks import Laid
-from saywhy.engine.layout import MOST_EXTRA_TOKENS, Layout, readings
+from saywhy.engine.layout import MOST_EXTRA_TOKENS, MOST_READINGS, Layout, readings
 
 LAYOUTS = [
     Layout("channels-first", (4, 6)),
@@ -91,3 +91,25 @@ def test_put_maps_round_trips_and_keeps_extra_tokens(layout):
     same = layout.put_maps(output, layout.to_maps(output).expand(3, 5, *layout.grid))
     for one in same.movedim(layout.batch_axis, 0):
         assert torch.equal(one, output.movedim(layout.batch_axis, 0)[0])
+
+
+def test_readings_include_every_split_of_the_extra_tokens():
+    tried = list(readings((1, 16 + 4, 8), (64, 64)))
+    assert {(r.prefix, r.suffix) for r in tried if r.grid == (4, 4) and r.kind == "tokens"} == {
+        (4, 0), (3, 1), (2, 2), (1, 3), (0, 4),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("frames", [4, 8, 16])
+def test_readings_of_a_video_include_grids_with_another_stride_in_time(frames):
+    tried = list(readings((1, frames * 14 * 14 + 1, 32), (16, 224, 224)))
+    assert Layout("tokens", (frames, 14, 14), prefix=1) in tried
+
+
+@pytest.mark.parametrize("tokens", [784, 1568, 1569, 3137, 12545])
+def test_readings_of_a_video_are_bounded(tokens):
+    assert len(list(readings((1, tokens, 768), (16, 224, 224)))) <= 2 * MOST_READINGS
+
+
+def test_readings_include_a_square_of_a_wide_image():
+    assert Layout("tokens", (14, 14), prefix=1) in list(readings((1, 197, 768), (128, 256)))

@@ -15,7 +15,7 @@ from saywhy.engine.bypass import share_through
 from saywhy.engine.layer_memory import Memo, memo_of
 from saywhy.engine.layout import Layout, readings
 from saywhy.engine.proof import Proof
-from saywhy.engine.trace import ALIVE, Candidate, LayerSearch, gradient_around, proved, run, trace
+from saywhy.engine.trace import ALIVE, Candidate, LayerSearch, depends_on_image, gradient_around, proved, run, trace
 from saywhy.errors import LayerError, LayoutError, nearest
 
 __all__ = ["ALIVE", "LayerGroup", "find_group", "find_layer", "find_layers", "named_layer", "spelling"]
@@ -115,7 +115,7 @@ def named_layer(search: LayerSearch, layer: str | nn.Module, layout: Layout | No
             f"{_times(search.space)}. Choose a layer before the pooling; saywhy.layers(model, image) lists them."
         )
     (tried,) = proved(search, [candidate])
-    if tried.proof is None or not (tried.proof.holds or _unambiguous([tried])):
+    if tried.proof is None or not (tried.proof.holds or _unambiguous(search, [tried])):
         raise LayoutError(
             f"layer '{candidate.name}' gives {_times(candidate.shape)}, and no reading of it as a map follows changes "
             f"of the image (best: {tried.proof}). Choose another layer, or give "
@@ -183,7 +183,7 @@ def _deepest_proved(search: LayerSearch, memo: Memo[LayerGroup], candidates: Seq
         key=lambda c: (c.alive < ALIVE, c.alive == 0, c.role != "features", c.role == "scores"),
     )
     found, tried = _first_proved(search, memo, ranked)
-    found = found or _unambiguous(tried)
+    found = found or _unambiguous(search, tried)
     if found is None:
         raise LayoutError(_no_layer_message(tried, search.space))
     return found
@@ -195,7 +195,7 @@ def _first_proved(
     """The first candidate whose layout is proved, and those that were tried. Proofs are stored."""
     tried: list[Candidate] = []
     for start in range(0, len(candidates), _TRIED_AT_ONCE):
-        some = _proved(search, memo, candidates[start : start + _TRIED_AT_ONCE])
+        some = _proved(search, memo, candidates[start : start + _TRIED_AT_ONCE], until_proved=True)
         tried += some
         for candidate in some:
             if candidate.proof and candidate.proof.holds:
@@ -203,19 +203,29 @@ def _first_proved(
     return None, tried
 
 
-def _proved(search: LayerSearch, memo: Memo[LayerGroup], candidates: Sequence[Candidate]) -> list[Candidate]:
-    """The candidates with their proofs, which are stored."""
+def _proved(
+    search: LayerSearch, memo: Memo[LayerGroup], candidates: Sequence[Candidate], *, until_proved: bool = False
+) -> list[Candidate]:
+    """The candidates with their proofs, which are stored; ``until_proved`` is that of :func:`proved`."""
     missing = [c for c in candidates if (c.name, c.shape) not in memo.proofs]
-    fresh = {c.name: c for c in proved(search, missing)} if missing else {}
+    fresh = {c.name: c for c in proved(search, missing, until_proved=until_proved)} if missing else {}
+    after = False
     for c in fresh.values():
-        if c.proof is None or not c.proof.undecided:  # undecided for this image only
+        holds = c.proof is not None and c.proof.holds
+        # Undecided for this image only; and after the first that is proved, not all was tried.
+        if holds or not (after or (c.proof is not None and c.proof.undecided)):
             memo.proofs[c.name, c.shape] = c.proof
+        after |= holds and until_proved
     return [fresh.get(c.name) or replace(c, proof=memo.proofs[c.name, c.shape]) for c in candidates]
 
 
-def _unambiguous(tried: Sequence[Candidate]) -> Candidate | None:
-    """A layer with an undecided proof (as in a dead network) whose shape allows one layout only."""
-    return next((c for c in tried if c.proof and c.proof.undecided and c.proof.layout.kind == "channels-first"), None)
+def _unambiguous(search: LayerSearch, tried: Sequence[Candidate]) -> Candidate | None:
+    """A layer with an undecided proof (as in a dead network) whose shape allows one layout only.
+
+    It must be computed from the image: a position embedding, or a layer of another input, responds to nothing either.
+    """
+    found = [c for c in tried if c.proof and c.proof.undecided and c.proof.layout.kind == "channels-first"]
+    return next((c for c in found if depends_on_image(search, c)), None)
 
 
 def _named_candidate(search: LayerSearch, name: str, call: int) -> Candidate:

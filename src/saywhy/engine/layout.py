@@ -6,18 +6,23 @@ patches (ViT, DeiT, DINOv2). A :class:`Layout` names one such reading and turns 
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from saywhy.engine.axes import fold, unfold
+from saywhy.engine.placement import Placement
 from saywhy.errors import LayoutError
 
 MOST_EXTRA_TOKENS = 32
-"""The largest number of class, distillation and register tokens that is tried (DINOv3 has 5)."""
+"""The largest number of class, distillation, register and text tokens that is tried (DINOv3 has 5)."""
+
+MOST_READINGS = 400
+"""The largest number of readings of one output that are tried; those with the fewest extra tokens come first."""
 
 
 _Kind = Literal["channels-first", "channels-last", "tokens", "tokens-last"]
@@ -36,9 +41,10 @@ class Layout:
         batch_axis: where the batch is; 1 in sequence-first transformers.
         folded: how many of the first axes of the grid are in the batch: 1 where a network runs every frame by itself.
         batch_last: in such a batch the samples run fastest, not the frames.
+        placement: the part of the image that the grid covers; None is the whole image.
 
-    >>> Layout("tokens", (14, 14), prefix=1)
-    Layout(kind='tokens', grid=(14, 14), prefix=1, suffix=0, batch_axis=0, folded=0, batch_last=False)
+    >>> Layout("tokens", (14, 14), prefix=1) == Layout("tokens", (14, 14), 1, suffix=0, batch_axis=0)
+    True
     >>> str(Layout("tokens", (14, 14), prefix=1))
     'tokens 14×14 + 1 before'
     """
@@ -50,13 +56,25 @@ class Layout:
     batch_axis: int = 0
     folded: int = 0
     batch_last: bool = False
+    placement: Placement | None = None
 
     def __str__(self) -> str:
         extra = [f"{n} {where}" for n, where in ((self.prefix, "before"), (self.suffix, "after")) if n]
         order = ", batch second" if self.batch_axis else ""
         if self.folded:
             order += f", {'×'.join(map(str, self.grid[: self.folded]))} in the batch"
-        return " + ".join([f"{self.kind} " + "×".join(map(str, self.grid)), *extra]) + order
+        placed = f", {self.placement}" if self.placement else ""
+        return " + ".join([f"{self.kind} " + "×".join(map(str, self.grid)), *extra]) + order + placed
+
+    def on_image(self, maps: Tensor, space: Sequence[int]) -> Tensor:
+        """Maps [batch, target, *grid] as maps that cover the whole image of ``space`` pixels; 0 where no cell lies.
+
+        >>> import torch
+        >>> half = Layout("channels-first", (2,), placement=Placement((0.0,), (0.5,)))
+        >>> half.on_image(torch.tensor([[[1.0, 2.0]]]), (8,))
+        tensor([[[1., 2., 0., 0.]]])
+        """
+        return maps if self.placement is None else self.placement.on_image(maps, space)
 
     def check(self, layer: str, shape: Sequence[int]) -> None:
         """Check that a layer's output of one sample can be read with this layout.
@@ -217,29 +235,55 @@ def _token_readings(
     seen: Sequence[tuple[int, ...]],
     batch_axis: int = 0,
 ) -> Iterator[Layout]:
-    """Readings of ``count`` tokens as a grid in the image's shape plus a few tokens before or after it."""
+    """Readings of ``count`` tokens as a grid and a few tokens before or after it, in every split."""
     if len(image) == 1:
         grids: list[tuple[int, ...]] = [(count - extra,) for extra in range(min(count - 1, 2))]
     else:
         grids = list(dict.fromkeys([*(g for g in seen if len(g) == len(image)), *_grids_like(count, image)]))
     found = [(count - math.prod(grid), grid) for grid in grids if math.prod(grid) > 1 and _fits(grid, image)]
-    for extra, grid in sorted((e, g) for e, g in found if 0 <= e <= min(MOST_EXTRA_TOKENS, max(8, math.prod(g)))):
-        for suffix in dict.fromkeys(s for s in (0, extra, 1, extra - 1) if 0 <= s <= extra):
-            yield Layout(kind, grid, prefix=extra - suffix, suffix=suffix, batch_axis=batch_axis)
+    splits = (
+        Layout(kind, grid, prefix=extra - suffix, suffix=suffix, batch_axis=batch_axis)
+        for extra, grid in sorted((e, g) for e, g in found if 0 <= e <= min(MOST_EXTRA_TOKENS, max(8, math.prod(g))))
+        for suffix in dict.fromkeys((0, extra, *range(1, extra)))
+    )
+    yield from islice(splits, MOST_READINGS)
 
 
 def _grids_like(count: int, image: Sequence[int]) -> Iterator[tuple[int, ...]]:
     """Grids of at most ``count`` cells that are shaped like the image, to within the rounding of a stride.
 
+    Square ones too, because many networks resize their image to a square. The first axis of a volume may be time, whose
+    stride is another one than that of space.
+
     >>> list(_grids_like(8, (64, 128)))
-    [(2, 4), (1, 2)]
+    [(2, 4), (1, 2), (2, 2), (1, 1)]
+    >>> (8, 14, 14) in list(_grids_like(1568, (16, 224, 224)))
+    True
     """
+    sides = range(int(count ** (1 / len(image))) + 1, 0, -1)
+    yield from _within(count, (grid for cells in sides for grid in _shaped(cells, image)))
+    if len(image) == 2:
+        yield from _within(count, ((cells, cells) for cells in sides))
+        return
+    for cells in range(int(count ** (1 / (len(image) - 1))) + 1, 1, -1):
+        for space in _shaped(cells, image[1:]):
+            frames = count // math.prod(space)
+            if 0 < frames <= image[0] and count - frames * math.prod(space) <= _MOST_EXTRA_OF_VIDEO:
+                yield (frames, *space)
+
+
+_MOST_EXTRA_OF_VIDEO = 2  # of grids whose time and space strides differ: with more, nearly every grid would fit
+
+
+def _shaped(cells: int, image: Sequence[int]) -> Iterator[tuple[int, ...]]:
+    """Grids with ``cells`` along the image's shortest axis, shaped like the image."""
     short = min(image)
-    for cells in range(int(count ** (1 / len(image))) + 1, 0, -1):
-        sides = [{max(1, math.floor(p * cells / short)), math.ceil(p * cells / short)} for p in image]
-        for grid in _product(sides):
-            if count - MOST_EXTRA_TOKENS <= math.prod(grid) <= count:
-                yield grid
+    yield from _product([{max(1, math.floor(p * cells / short)), math.ceil(p * cells / short)} for p in image])
+
+
+def _within(count: int, grids: Iterable[tuple[int, ...]]) -> Iterator[tuple[int, ...]]:
+    """The grids that leave at most the extra tokens of ``count`` over."""
+    return (grid for grid in grids if count - MOST_EXTRA_TOKENS <= math.prod(grid) <= count)
 
 
 def _product(sides: Sequence[set[int]]) -> Iterator[tuple[int, ...]]:

@@ -6,57 +6,71 @@ response of every cell to each change is compared with its response to the other
 
 1. the cell that moved most is the one over the change, or a neighbour;
 2. the cells that moved lie under their own change and not under the others (a stronger test on a coarse grid);
-3. tokens read one position further on do not fit better.
+3. tokens read one position further on do not fit better;
+4. the line through the responses along every axis shows that the grid covers the image. Where it covers another part,
+   because the network crops, pads, resizes or mirrors its image, more patches are changed, the part is estimated, and
+   the layout is proved with this placement.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from saywhy.engine import tree
-from saywhy.engine.hooks import forward_hooks
 from saywhy.engine.layout import Layout
-
-PLACES = (
-    (0.21, 0.36, 0.79, 0.64),
-    (0.36, 0.79, 0.07, 0.36),
-    (0.79, 0.21, 0.36, 0.07),
-    (0.64, 0.64, 0.21, 0.93),
-    (0.07, 0.07, 0.57, 0.57),
-    (0.93, 0.93, 0.93, 0.5),
-    (0.5, 0.21, 0.5, 0.79),
-    (0.14, 0.57, 0.64, 0.21),
+from saywhy.engine.placement import AxisFit, Placement, fit_axes
+from saywhy.engine.probes import (
+    MORE_PROBE_CENTRES,
+    PATCH_SIDES,
+    PROBE_CENTRES,
+    LayoutCandidates,
+    Probes,
+    probe,
 )
-"""Centres of the changes, as shares of the image's height and width: both halves of both axes, corners, no symmetry.
 
-The third and fourth number are for inputs of more axes; uncorrelated, so that no axis is taken for another.
-"""
-
-NEEDED = 0.6
+MIN_HIT_RATE = 0.6
 """The least share of changes that the claimed cell or a neighbour must follow. By chance, on a 7 × 7 grid: 1 in 60."""
 
-SELECTIVE = 0.55
+MIN_SELECTIVITY = 0.55
 """The least selectivity. With their cells shuffled, none of 700 layers of 60 families of networks reached it."""
 
-CERTAIN = 0.8
-"""Selectivity from which a third of ``NEEDED`` suffices: large kernels on small images respond a few cells off."""
+MIN_PLACED_HIT_RATE = 0.8
+"""The same where the grid covers another part than the whole image: its borders were fitted to the responses."""
 
-PATCHES = (1 / 9, 1 / 4)
-"""Side of the patches as a share of the image's side; the larger ones where a layer hardly responds to the smaller.
+HIGH_SELECTIVITY = 0.8
+"""Selectivity from which a third of ``MIN_HIT_RATE`` suffices: large kernels on small images respond a few cells off.
 
-Strided 1 × 1 convolutions (the shortcuts of residual networks) do not respond to changes between their pixels.
+Grids whose cells are far from square on the image need it.
 """
 
-_FEWEST = 5  # the least number of changes that a layer must respond to
+MIN_RESPONSES = 5
+"""The least number of changes that a layer must respond to."""
 
+NEIGHBOURHOOD = 1.25
+"""How far, in cells, the cell that moved most may be from the patch: half a cell and most of a neighbouring one."""
 
-Patch = list[tuple[int, int]]
-"""First and last pixel (exclusive) of a patch, for every axis of an image."""
+NEIGHBOURHOOD_SHARE = 0.18
+"""How far it may be at most as a share of the image, so that a neighbour of a large cell is no hit; see _tolerance."""
+
+MAX_DISPLACEMENT = 0.8
+"""How far, in cells, the placement may be from the whole image. Strided padded convolutions are half a cell off."""
+
+MAX_DISPLACEMENT_SHARE = 0.04
+"""The same as a share of the image, for fine grids."""
+
+MAX_CELL_ASPECT = 2.01
+"""The largest ratio of the sides of a cell on the image that needs no stronger proof."""
+
+_FEW_CELLS = {"channels-first": 4, "channels-last": 4, "tokens": 9, "tokens-last": 9}  # these need more patches
+_SAME_SCALE = 0.1  # the difference from 1 at which a grid is a shifted one, not another part of the image
+_BETTER_FIT = 1.05  # how much better a placement must explain the responses than the whole image
+_FINALISTS = 6  # readings that are judged by all channels
+_RANKING_CHANNELS = 64  # channels by which the finalists are chosen
 
 
 @dataclass(frozen=True)
@@ -65,13 +79,20 @@ class Proof:
 
     Attributes:
         layout: the reading.
-        followed: share of the changes after which the claimed cell (or a neighbour) moved most, 0 to 1.
+        followed: share of the changes after which the claimed cell (or a neighbour) moved most, 0 to 1; a change that
+            moved nothing counts, unless it is outside the grid.
         distance: mean distance in cells from the cell that moved most to the change; 0 is perfect.
         responses: how many of the changes moved anything in the layer.
         fit: mean cosine, 0 to 1, between how much every cell moved and how much of it the change covers.
         selectivity: how much better every change fits its own place than the others', as a correlation, -1 to 1,
             divided by the largest value that the grid allows.
         displaced: whether tokens would fit better one position further on or back.
+        changes: the number of changes.
+        displacement: how far, in units of what is allowed, the responses show the grid to be from its placement.
+        aligned: whether the responses move along every axis of the grid as the changes do.
+        needs_more: whether so few changes decide nothing: the grid is coarse, or some changes moved nothing.
+        elongated: whether the cells of a token grid are far from square on the image.
+        coarse: whether only a part of the channels was looked at, and not the placement.
     """
 
     layout: Layout
@@ -81,167 +102,256 @@ class Proof:
     fit: float = 0.0
     selectivity: float = 0.0
     displaced: bool = False
+    changes: int = len(PROBE_CENTRES)
+    displacement: float = 0.0
+    aligned: bool = True
+    needs_more: bool = False
+    elongated: bool = False
+    coarse: bool = False
 
     @property
     def holds(self) -> bool:
         """Whether the reading is proved."""
-        tokens = self.layout.kind.startswith("tokens")  # tokens have several nearly right readings
-        needed = NEEDED / 3 if self.selectivity >= CERTAIN and not tokens else NEEDED
-        found = self.followed >= needed and self.selectivity >= SELECTIVE
-        return found and self.responses >= _FEWEST and not self.displaced
+        # Tokens have several nearly right readings, a placement is found by fitting it, and changes that move nothing
+        # may lie outside the grid.
+        strict = self.layout.kind.startswith("tokens") or self.layout.placement is not None
+        strict = strict or self.responses < self.changes
+        needed = MIN_HIT_RATE / 3 if self.selectivity >= HIGH_SELECTIVITY and not strict else MIN_HIT_RATE
+        needed = needed if self.layout.placement is None else MIN_PLACED_HIT_RATE
+        found = self.followed >= needed and self.responses >= MIN_RESPONSES
+        selective = self.selectivity >= (HIGH_SELECTIVITY if self.elongated else MIN_SELECTIVITY)
+        found = found and selective
+        placed = self.aligned and self.displacement <= 1 and not self.displaced
+        return found and placed and not self.needs_more
 
     @property
     def undecided(self) -> bool:
         """Whether the layer responded to too few changes for a verdict (as in a dead network)."""
-        return self.responses < _FEWEST
+        return self.responses < MIN_RESPONSES
 
     def __str__(self) -> str:
         if self.undecided:
-            return f"{self.layout}: undecided, the layer responded to {self.responses} of {len(PLACES)} changes"
+            return f"{self.layout}: undecided, the layer responded to {self.responses} of {self.changes} changes"
         verdict = "proved" if self.holds else "not proved"
-        displaced = ", fits better one token further" if self.displaced else ""
+        reasons = [
+            ", fits better one token further" if self.displaced else "",
+            "" if self.aligned else ", an axis of the grid does not follow the image",
+            ", covers another part of the image" if self.displacement > 1 else "",
+        ]
         return (
             f"{self.layout}: {verdict}, {self.followed:.0%} of the changed patches found, "
-            f"{self.distance:.1f} cells off, selectivity {self.selectivity:.2f}{displaced}"
+            f"{self.distance:.1f} cells off, selectivity {self.selectivity:.2f}{''.join(reasons)}"
         )
 
 
-@dataclass(frozen=True)
-class Reading:
-    """One call of a layer, and the readings of its output to be tried."""
-
-    module: nn.Module
-    call: int
-    readings: tuple[Layout, ...]
-
-
-def prove(model: nn.Module, inputs: object, layers: Sequence[Reading], batch: int = 5) -> list[list[Proof]]:
-    """Try every reading of every layer on changed copies of one sample.
+def prove(
+    model: nn.Module,
+    inputs: object,
+    layers: Sequence[LayoutCandidates],
+    batch: int = 5,
+    *,
+    until_proved: bool = False,
+) -> list[list[Proof]]:
+    """Try every layout of every layer on changed copies of one sample.
 
     Args:
         model: in evaluation mode.
         inputs: the inputs of one sample.
-        layers: the layers, with their readings.
+        layers: the layers, with their candidate layouts.
         batch: how many changed images run together; they run one by one if the model takes no batches.
+        until_proved: spend no more changes on the layers after the first that is proved.
 
     Returns:
         For every layer its proofs, best first.
     """
-    small, large = PATCHES
-    found = _prove(model, inputs, layers, batch, small)
+    small, large = PATCH_SIDES
+    found = [
+        _proofs(q, p) for q, p in zip(layers, probe(model, inputs, layers, batch, PROBE_CENTRES, small), strict=True)
+    ]
+    sides = [small] * len(layers)
     undecided = [i for i, proofs in enumerate(found) if proofs and proofs[0].undecided]
     if undecided:
-        again = _prove(model, inputs, [layers[i] for i in undecided], batch, large)
-        for i, proofs in zip(undecided, again, strict=True):
-            found[i] = proofs
+        some = [layers[i] for i in undecided]
+        for i, probes in zip(undecided, probe(model, inputs, some, batch, PROBE_CENTRES, large), strict=True):
+            found[i], sides[i] = _proofs(layers[i], probes), large
+    centres = (*PROBE_CENTRES, *MORE_PROBE_CENTRES)
+    done = next((i for i, proofs in enumerate(found) if proofs and proofs[0].holds), len(found))
+    tried = range(done if until_proved else len(found))
+    for side in PATCH_SIDES:
+        again = [i for i in tried if sides[i] == side and found[i] and _worth_more(found[i])]
+        if not again:
+            continue
+        some = [replace(layers[i], layouts=tuple(p.layout for p in found[i][:_FINALISTS])) for i in again]
+        for i, q, probes in zip(again, some, probe(model, inputs, some, batch, centres, side), strict=True):
+            more = [_placed_proof(layout, probes) for layout in q.layouts]
+            found[i] = _sorted([_cleared(first, last) for first, last in zip(found[i], more, strict=False)])
     return found
 
 
-def _prove(model: nn.Module, inputs: object, layers: Sequence[Reading], batch: int, share: float) -> list[list[Proof]]:
-    """The proofs from patches of one size, a share of the image's side."""
-    image = tree.image_tensor(inputs)
-    space = tuple(image.shape[2:])
-    patches = [_patch(place, space, share) for place in PLACES]
-    changed = torch.cat([image, *(_change(image, patch) for patch in patches)])
-    try:
-        moved = _record_maps(model, inputs, changed, layers, batch)
-    except RuntimeError:
-        moved = _record_maps(model, inputs, changed, layers, 1)
-    return [
-        sorted(
-            (
-                _proof_of(layout, torch.cat(maps), patches, space)
-                for layout, maps in zip(layer.readings, per_reading, strict=True)
-            ),
-            key=lambda proof: (proof.undecided, not proof.holds, -proof.fit, proof.layout.prefix),
-        )
-        for layer, per_reading in zip(layers, moved, strict=True)
-    ]
+def _cleared(first: Proof, last: Proof) -> Proof:
+    """The last proof; or the first one, if more changes do not confirm the displacement that alone spoke against it.
+
+    Selectivity is lower where more changes share cells, so that the first verdict stands.
+    """
+    if last.holds or last.displacement > 1 or not last.aligned:
+        return last
+    cleared = replace(first, displacement=last.displacement)
+    return cleared if cleared.holds else last
 
 
-def _change(image: Tensor, patch: Patch) -> Tensor:
-    """The image with one patch replaced by strong noise, [1, channel, *space]."""
-    changed = image.clone()
-    region = (slice(None), slice(None), *(slice(start, stop) for start, stop in patch))
-    noise = torch.rand(changed[region].shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    amplitude = 3 * float(image.float().std()) if image.numel() > 1 else 0.0
-    changed[region] += (max(amplitude, 1.0) * noise.sign() * (0.5 + noise.abs())).to(changed)
-    return changed
+def _worth_more(proofs: Sequence[Proof]) -> bool:
+    """Whether more patches may prove a layer: its grid is coarse, or its responses lie elsewhere but on a line."""
+    if any(p.holds for p in proofs):
+        return False
+    best = proofs[0]
+    return best.needs_more or 0 < best.responses < best.changes or any(p.aligned and p.displacement > 1 for p in proofs)
 
 
-def _patch(place: Sequence[float], space: Sequence[int], share: float) -> Patch:
-    """The patch around a place, its sides a share of the image's."""
-    patch = []
-    for middle, size in zip(place, space, strict=False):
-        width = max(1, round(size * share))
-        start = min(max(0, round(middle * size - width / 2)), size - width)
-        patch.append((start, start + width))
-    return patch
+def _sorted(proofs: Sequence[Proof]) -> list[Proof]:
+    """The proofs, best first; those without a placement before those with one."""
+    return sorted(
+        proofs,
+        key=lambda p: (p.undecided, not p.holds, p.layout.placement is not None, -p.fit, p.layout.prefix),
+    )
 
 
-def _record_maps(
-    model: nn.Module, inputs: object, images: Tensor, layers: Sequence[Reading], batch: int
-) -> list[list[list[Tensor]]]:
-    """For every layer and reading, the maps of every image: chunks of [n, channel, *grid]."""
-    found: list[list[list[Tensor]]] = [[[] for _ in q.readings] for q in layers]
-    calls: dict[nn.Module, int] = {}
-
-    def hook(module: nn.Module, _args: object, output: object) -> None:
-        call = calls.get(module, 0)
-        calls[module] = call + 1
-        tensor = tree.feature_tensor(output)
-        for layer, into in zip(layers, found, strict=True):
-            if layer.module is module and layer.call == call and tensor is not None:
-                for layout, chunks in zip(layer.readings, into, strict=True):
-                    chunks.append(layout.to_maps(tensor.detach()).float().cpu())
-
-    with torch.no_grad(), forward_hooks(dict.fromkeys(q.module for q in layers), hook):
-        for some in images.split(batch):
-            calls.clear()
-            tree.call(model, tree.with_images(inputs, some, torch.zeros(len(some), dtype=torch.long)))
-    return found
+def _proofs(layer: LayoutCandidates, probes: Probes) -> list[Proof]:
+    """The proofs of the likeliest layouts, best first."""
+    if not probes.outputs:
+        return []
+    # Few extra tokens first: with many, some wrong grid always fits. All splits of one number are compared.
+    ranked: list[Proof] = []
+    for _, some in groupby(sorted(layer.layouts, key=_extra_tokens), key=_extra_tokens):
+        group = list(some)
+        few = len(group) <= _FINALISTS
+        ranked += [proof_of(layout, probes, coarse=not few) for layout in group]
+        best = _sorted(ranked)[:_FINALISTS]
+        if len(probes.space) > 1 and any(proof.holds for proof in best):
+            break  # for a signal, grids of one token more or less nearly fit
+    # Those that were ranked by a part of the channels are judged by all.
+    return _sorted([proof_of(p.layout, probes) if p.coarse else p for p in best])
 
 
-def _proof_of(layout: Layout, maps: Tensor, patches: Sequence[Patch], space: Sequence[int]) -> Proof:
+def _extra_tokens(layout: Layout) -> int:
+    return layout.prefix + layout.suffix
+
+
+def _placed_proof(layout: Layout, probes: Probes) -> Proof:
+    """The proof of a layout that covers the whole image, or else of one that covers the part the responses show."""
+    whole = replace(proof_of(layout, probes), needs_more=False)
+    fits = _fits(layout, probes)
+    if whole.holds or not all(fit.usable and fit.certain for fit in fits):
+        return whole
+    ends = [fit.snapped(cells, _allowed_displacement(cells)) for fit, cells in zip(fits, layout.grid, strict=True)]
+    placement = Placement(tuple(low for low, _ in ends), tuple(high for _, high in ends))
+    shifted = all(abs(high - low - 1) < _SAME_SCALE for low, high in ends)
+    # Tokens read one position further on look like a shifted image.
+    if placement.is_identity or (shifted and layout.kind.startswith("tokens")):
+        return whole
+    placed = replace(proof_of(replace(layout, placement=placement), probes), needs_more=False)
+    return placed if placed.holds else whole
+
+
+def _fits(layout: Layout, probes: Probes) -> list[AxisFit]:
+    moved = _movement(probes.maps(layout)).numpy()
+    answered = moved.max(1) > 0
+    if not answered.any():
+        return [AxisFit(0.0, 1.0, False, math.inf)]
+    return fit_axes(moved[answered].reshape(-1, *layout.grid), probes.shares[answered])
+
+
+def proof_of(layout: Layout, probes: Probes, coarse: bool = False) -> Proof:
     """Compare, for every change, the cells that moved with the place of the change.
 
     Args:
-        layout: the reading under which the maps were made.
-        maps: [1 + changes, channel, *grid], the untouched image first.
-        patches: the changed patches.
-        space: size of the image in pixels.
+        layout: the reading.
+        probes: the changes and the layer's outputs.
+        coarse: look at a part of the channels, and not at the placement.
     """
-    moved = _movement(maps)  # (change, cell)
+    channels = probes.maps(layout).shape[1]
+    moved = _movement(probes.maps(layout, max(1, channels // _RANKING_CHANNELS) if coarse else 1))  # (change, cell)
     answered = moved.amax(1) > 0
-    count = int(answered.sum())
-    if count < _FEWEST:
-        return Proof(layout, 0.0, math.inf, count)
+    count, changes = int(answered.sum()), len(moved)
+    if count < MIN_RESPONSES:
+        return Proof(layout, 0.0, math.inf, count, changes=changes)
     tiny = torch.finfo(moved.dtype).tiny
+    ends = _ends_in_cells(layout, probes)  # (change, axis, 2)
     # Relative to the other changes, because some cells respond to every change.
     share = (moved / moved.sum(0, keepdim=True).clamp_min(tiny))[answered]
     evidence = share * (moved / moved.amax(1, keepdim=True).clamp_min(tiny))[answered]
     # new_tensor, because the user sets torch's default device and dtype, and the maps are on the CPU.
-    covered = normalize(moved.new_tensor(_coverage(layout.grid, patches, space))[answered], dim=1)
+    covered = normalize(moved.new_tensor(_coverage(layout.grid, ends))[answered], dim=1)
     # On a coarse grid the changes share cells: not even a perfect layer could separate them.
     possible = _selectivity(covered @ covered.T)
-    off = (
-        _strongest_cells(evidence, layout.grid) - moved.new_tensor(_centres(layout.grid, patches, space))[answered]
-    ).abs()
-    # Half a cell, half the patch, and most of a neighbouring cell.
-    near = off <= 1.25 + moved.new_tensor(_widths(layout.grid, patches, space)) / 2
+    centres = moved.new_tensor(ends.mean(2))
+    off = (_strongest_cells(evidence, layout.grid) - centres[answered]).abs()
+    near = off <= moved.new_tensor(_tolerance(layout.grid)) + moved.new_tensor(np.ptp(ends, axis=2)[0]) / 2
+    # A change within the grid that moves nothing counts against the reading.
+    within = ((centres > 0) & (centres < moved.new_tensor(layout.grid))).all(1)
     # Squared, so that the cells that moved most outweigh the many that moved a little.
     strongest = normalize(evidence.square(), dim=1)
     fit = float((strongest * covered).sum(1).mean())
+    axes = (
+        []
+        if coarse or layout.placement is not None
+        else fit_axes(moved[answered].numpy().reshape(-1, *layout.grid), probes.shares[answered.numpy()])
+    )
+    selectivity = min(1.0, _selectivity(normalize(share, dim=1) @ covered.T) / possible) if possible > 0 else 0.0
+    displacement = max(
+        (a.displacement(cells) / _allowed_displacement(cells) for a, cells in zip(axes, layout.grid, strict=False)),
+        default=0.0,
+    )
+    if displacement > 1 and all(axis.usable for axis in axes):
+        placed = replace(layout, placement=Placement(tuple(a.low for a in axes), tuple(a.high for a in axes)))
+        there = normalize(moved.new_tensor(_coverage(layout.grid, _ends_in_cells(placed, probes)))[answered], dim=1)
+        if float((strongest * there).sum(1).mean()) < _BETTER_FIT * fit:
+            displacement = 0.0  # as where every position is mixed with every other
+    coarse_grid = math.prod(layout.grid) <= _FEW_CELLS[layout.kind]
+    ambiguous = coarse_grid and (layout.kind != "channels-first" or selectivity < 0.9)
     return Proof(
         layout,
-        followed=float(near.all(1).float().mean()),
+        followed=float(near.all(1).sum()) / int((answered | within).sum()),
         distance=float(off.amax(1).mean()),
         responses=count,
         fit=fit,
-        selectivity=min(1.0, _selectivity(normalize(share, dim=1) @ covered.T) / possible) if possible > 0 else 0.0,
+        selectivity=selectivity,
         displaced=layout.kind.startswith("tokens")
         and any(float((strongest.roll(step, 1) * covered).sum(1).mean()) > fit for step in (-1, 1)),
+        changes=changes,
+        displacement=displacement,
+        aligned=all(axis.usable for axis in axes),
+        coarse=coarse,
+        elongated=layout.kind.startswith("tokens") and _cell_aspect(layout, probes.space) > MAX_CELL_ASPECT,
+        needs_more=changes == len(PROBE_CENTRES) and (ambiguous or count < changes),
     )
+
+
+def _cell_aspect(layout: Layout, space: Sequence[int]) -> float:
+    """The ratio of the longest to the shortest side of a cell on the image, without a volume's first axis (time)."""
+    covered = layout.placement or Placement((0.0,) * len(space), (1.0,) * len(space))
+    sides = [
+        abs(high - low) * pixels / cells
+        for low, high, pixels, cells in zip(covered.low, covered.high, space, layout.grid, strict=True)
+    ]
+    sides = sides[1:] if len(sides) > 2 else sides
+    return max(sides) / min(sides)
+
+
+def _tolerance(grid: Sequence[int]) -> list[float]:
+    """How far, in cells, the cell that moved most may be from the patch along every axis."""
+    return [min(NEIGHBOURHOOD, max(0.65, NEIGHBOURHOOD_SHARE * cells)) for cells in grid]
+
+
+def _allowed_displacement(cells: int) -> float:
+    """How far, in cells, the placement may be from the whole image along an axis."""
+    return max(MAX_DISPLACEMENT, MAX_DISPLACEMENT_SHARE * cells)
+
+
+def _ends_in_cells(layout: Layout, probes: Probes) -> np.ndarray:
+    """The ends of every patch in cells of the grid, the lower one first, [change, axis, 2]."""
+    placement = layout.placement or Placement((0.0,) * len(layout.grid), (1.0,) * len(layout.grid))
+    ends = [placement.to_cells(probes.shares[:, :, end], layout.grid) for end in (0, 1)]
+    return np.sort(np.stack(ends, axis=2), axis=2)
 
 
 def _movement(maps: Tensor) -> Tensor:
@@ -258,31 +368,17 @@ def _strongest_cells(evidence: Tensor, grid: Sequence[int]) -> Tensor:
     return evidence.new_tensor(np.stack(winners, axis=1) + 0.5)
 
 
-def _centres(grid: Sequence[int], patches: Sequence[Patch], space: Sequence[int]) -> list[list[float]]:
-    """The centre of every change, in cells."""
-    return [
-        [(start + stop) / 2 * cells / size for (start, stop), size, cells in zip(patch, space, grid, strict=True)]
-        for patch in patches
-    ]
-
-
-def _widths(grid: Sequence[int], patches: Sequence[Patch], space: Sequence[int]) -> list[float]:
-    """The width of the changes in cells, by axis."""
-    return [(stop - start) * cells / size for (start, stop), size, cells in zip(patches[0], space, grid, strict=True)]
-
-
-def _coverage(grid: Sequence[int], patches: Sequence[Patch], space: Sequence[int]) -> np.ndarray:
+def _coverage(grid: Sequence[int], ends: np.ndarray) -> np.ndarray:
     """How much of every cell each change covers, [change, cell], with half a cell more on all sides.
 
     The margin is there because padding and stride shift a cell's receptive field by up to half a cell.
     """
     rows = []
-    for patch in patches:
+    for patch in ends:
         covered = np.ones(())
-        for (start, stop), size, cells in zip(patch, space, grid, strict=True):
-            low, high = start * cells / size - 0.5, stop * cells / size + 0.5
+        for (low, high), cells in zip(patch, grid, strict=True):
             cell = np.arange(cells)
-            overlap = np.minimum(cell + 1, high) - np.maximum(cell, low)
+            overlap = np.minimum(cell + 1, high + 0.5) - np.maximum(cell, low - 0.5)
             covered = covered[..., None] * np.maximum(overlap, 0)
         rows.append(covered.ravel())
     return np.stack(rows)

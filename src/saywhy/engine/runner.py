@@ -146,6 +146,10 @@ class ModelRunner:
         """The layer's activations for an unaltered sample, [1, channel, *space]."""
         return self.image[sample : sample + 1] if self.layer.module is None else self.replay(sample).activations
 
+    def on_image(self, maps: Tensor) -> Tensor:
+        """Maps [batch, target, *grid] of the layer as maps that cover the whole image; 0 where no cell lies."""
+        return self.layer.layout.on_image(maps, tuple(self.image.shape[2:]))
+
     def gradients(self, images: FeatureMaps, samples: Tensor) -> Iterator[tuple[FeatureMaps, Tensor, Scores]]:
         """Activations [n, channel, *space], gradients [n, target, channel, *space] and scores [n, target] of altered
         images, in at least float32: in one pass, or in parts where memory runs out.

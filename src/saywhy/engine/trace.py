@@ -16,7 +16,8 @@ from saywhy.engine.capture import Watched
 from saywhy.engine.hooks import forward_hooks
 from saywhy.engine.layout import readings
 from saywhy.engine.preserve import exclusive_run
-from saywhy.engine.proof import Proof, Reading, prove
+from saywhy.engine.probes import LayoutCandidates
+from saywhy.engine.proof import Proof, prove
 from saywhy.engine.roles import Role, answers
 
 ALIVE = 0.05
@@ -366,15 +367,41 @@ def _paths(done: Pass, score: Tensor, outputs: Sequence[Tensor], records: Sequen
     ]
 
 
-def proved(search: LayerSearch, candidates: Sequence[Candidate]) -> list[Candidate]:
-    """The candidates with the proof of the best reading of each, tried on changed copies of the image."""
+def proved(search: LayerSearch, candidates: Sequence[Candidate], *, until_proved: bool = False) -> list[Candidate]:
+    """The candidates with the proof of the best reading of each, tried on changed copies of the image.
+
+    until_proved: spend no more changes on the candidates after the first that is proved.
+    """
     space = search.space
     # Unambiguous maps tell which grids the token layers of this network may have.
     certain = [c.shape[2:] for c in candidates if len(c.shape) == len(space) + 2]
-    layers = [Reading(c.module, c.call, tuple(readings(c.shape, space, certain))) for c in candidates]
+    layers = [LayoutCandidates(c.module, c.call, tuple(readings(c.shape, space, certain))) for c in candidates]
     with exclusive_run(search.model), torch.inference_mode(False):
-        proofs = prove(search.model, search.sample(), layers)
+        proofs = prove(search.model, search.sample(), layers, until_proved=until_proved)
     return [replace(c, proof=p[0] if p else None) for c, p in zip(candidates, proofs, strict=True)]
+
+
+def depends_on_image(search: LayerSearch, candidate: Candidate) -> bool:
+    """Whether a layer's output is computed from the image, by the autograd graph; its gradient may be zero."""
+    found: list[bool] = []
+    calls = 0
+
+    def hook(_module: nn.Module, _args: Any, output: Any) -> None:
+        nonlocal calls
+        tensor = tree.feature_tensor(output)
+        if calls == candidate.call and tensor is not None and tensor.requires_grad:
+            (gradient,) = torch.autograd.grad(tensor.sum(), [image], allow_unused=True, retain_graph=True)
+            found.append(gradient is not None)
+        calls += 1
+
+    with exclusive_run(search.model), torch.inference_mode(False), torch.enable_grad():
+        sample = search.sample()
+        original = tree.image_tensor(sample)
+        image = original.detach().clone().requires_grad_()
+        inputs = tree.map_tensors(sample, lambda t: image.clone() if t is original else t.detach())
+        with forward_hooks([candidate.module], hook):
+            tree.call(search.model, inputs)
+    return any(found)
 
 
 def _readable(shape: Sequence[int], space: Sequence[int]) -> bool:

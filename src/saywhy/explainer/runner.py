@@ -204,6 +204,7 @@ class Runner:
             captured, scores, output = self._pass(form, watched, batch.size)
         rows = {len(a) for a in captured.activations.values()}
         maps, evidence = self._one_pass_maps(captured, one_pass) if rows == {batch.size} else ({}, {})
+        maps = {key: layers[key[1]].layout.on_image(some, batch.space) for key, some in maps.items()}
         return _FirstPass(form, layers, output, scores, maps, evidence, rows)
 
     def _all_passes(self, batch: Batch, candidates: list[Candidate], first: "_FirstPass") -> BatchResult:
@@ -318,7 +319,10 @@ class Runner:
     def _several_passes(self, method: Method, runner: ModelRunner) -> AttributionResult:
         with torch.inference_mode(False):
             found: Tensor | AttributionResult = method.function(runner, **self.config.parameters_of(method))
-        return found if isinstance(found, AttributionResult) else AttributionResult(found)
+        result = found if isinstance(found, AttributionResult) else AttributionResult(found)
+        if method.grid == "layer":
+            return replace(result, maps=runner.on_image(result.maps))
+        return result
 
     def _model_runner(self, form: _Form, batch: Batch, target: Target, kind: ScoreKind) -> ModelRunner:
         """A model runner with a fixed target, for methods of several passes."""

@@ -224,7 +224,7 @@ def _upsampled_gradcam(runner: ModelRunner, relu: bool) -> Tensor:
         coarse = [gradcam(at_least_float32(A), g, relu=relu) for G in gradients_of(captured) for g in G.unbind(1)]
         return torch.stack(coarse, dim=1)
 
-    return upsampled(in_parts(runner, run, "grad-cam"), tuple(runner.image.shape[2:]))
+    return upsampled(runner.on_image(in_parts(runner, run, "grad-cam")), tuple(runner.image.shape[2:]))
 
 
 def in_parts(runner: ModelRunner, run: Callable[[slice], Tensor], what: str) -> Tensor:

@@ -215,7 +215,7 @@ def _score_increases(
             states = {0: generator.get_state()}
 
             def masked(part: slice, turn: int = turn, states: dict[int, Tensor] = states) -> FeatureMaps:
-                H = channel_masks(A[0, part], image.shape[2:])
+                H = channel_masks(runner.on_image(A[:, part])[0], image.shape[2:])
                 if noise:  # a part that is run again gets the same noise
                     generator.set_state(states[part.start])
                     H = H + noise * torch.stack([torch.randn(H.shape[1:], generator=generator) for _ in H]).to(H)
