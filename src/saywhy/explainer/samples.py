@@ -86,7 +86,7 @@ def run_independent(runner: Runner, batch: Batch, size: int | None) -> list[Batc
 
     def check() -> bool:
         last = slice(len(together) - 1, len(together))
-        config = runner.config.of_samples(last)
+        config = replace(runner.config.of_samples(last), precision="exact")
         with translated(model, batch):
             output = replace(runner, config=config).predict(batch.of_samples(last))
         alone = config.target.evaluate(replace(output, score=config.shown_score)).scores[0].detach()
