@@ -11,6 +11,7 @@ response of every cell to each change is compared with its response to the other
 
 import math
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +20,8 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from saywhy.engine import tree
-from saywhy.engine.hooks import forward_hooks
+from saywhy.engine.activations import FunctionCall, hooked
+from saywhy.engine.hooks import Hook
 from saywhy.engine.layout import Layout
 
 PLACES = (
@@ -113,6 +115,7 @@ class Reading:
     module: nn.Module
     call: int
     readings: tuple[Layout, ...]
+    function: FunctionCall | None = None
 
 
 def prove(model: nn.Module, inputs: object, layers: Sequence[Reading], batch: int = 5) -> list[list[Proof]]:
@@ -184,21 +187,22 @@ def _record_maps(
 ) -> list[list[list[Tensor]]]:
     """For every layer and reading, the maps of every image: chunks of [n, channel, *grid]."""
     found: list[list[list[Tensor]]] = [[[] for _ in q.readings] for q in layers]
-    calls: dict[nn.Module, int] = {}
 
-    def hook(module: nn.Module, _args: object, output: object) -> None:
-        call = calls.get(module, 0)
-        calls[module] = call + 1
-        tensor = tree.feature_tensor(output)
-        for layer, into in zip(layers, found, strict=True):
-            if layer.module is module and layer.call == call and tensor is not None:
+    def keep(layer: Reading, into: list[list[Tensor]]) -> Hook:
+        def hook(_module: nn.Module, _args: object, output: object) -> None:
+            tensor = tree.feature_tensor(output)
+            if tensor is not None:
                 for layout, chunks in zip(layer.readings, into, strict=True):
                     chunks.append(layout.to_maps(tensor.detach()).float().cpu())
 
-    with torch.no_grad(), forward_hooks(dict.fromkeys(q.module for q in layers), hook):
+        return hook
+
+    with torch.no_grad():
         for some in images.split(batch):
-            calls.clear()
-            tree.call(model, tree.with_images(inputs, some, torch.zeros(len(some), dtype=torch.long)))
+            with ExitStack() as hooks:
+                for layer, into in zip(layers, found, strict=True):
+                    hooks.enter_context(hooked(layer.module, layer.function, layer.call, keep(layer, into)))
+                tree.call(model, tree.with_images(inputs, some, torch.zeros(len(some), dtype=torch.long)))
     return found
 
 
