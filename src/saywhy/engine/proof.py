@@ -23,6 +23,7 @@ from saywhy.engine import tree
 from saywhy.engine.activations import FunctionCall, hooked
 from saywhy.engine.hooks import Hook
 from saywhy.engine.layout import Layout
+from saywhy.engine.memory import out_of_memory
 
 PLACES = (
     (0.21, 0.36, 0.79, 0.64),
@@ -148,8 +149,11 @@ def _prove(model: nn.Module, inputs: object, layers: Sequence[Reading], batch: i
     changed = torch.cat([image, *(_change(image, patch) for patch in patches)])
     try:
         moved = _record_maps(model, inputs, changed, layers, batch)
-    except RuntimeError:
-        moved = _record_maps(model, inputs, changed, layers, 1)
+    except RuntimeError as error:
+        if batch == 1:
+            raise
+        # Fewer images where memory runs out; one by one where the model takes no batches.
+        return _prove(model, inputs, layers, batch // 2 if out_of_memory(error) else 1, share)
     return [
         sorted(
             (
