@@ -55,6 +55,9 @@ PATCHES = (1 / 9, 1 / 4)
 Strided 1 × 1 convolutions (the shortcuts of residual networks) do not respond to changes between their pixels.
 """
 
+AT_ONCE = 5
+"""How many changed images run together, if memory allows."""
+
 _FEWEST = 5  # the least number of changes that a layer must respond to
 
 
@@ -119,7 +122,7 @@ class Reading:
     function: FunctionCall | None = None
 
 
-def prove(model: nn.Module, inputs: object, layers: Sequence[Reading], batch: int = 5) -> list[list[Proof]]:
+def prove(model: nn.Module, inputs: object, layers: Sequence[Reading], batch: int = AT_ONCE) -> list[list[Proof]]:
     """Try every reading of every layer on changed copies of one sample.
 
     Args:

@@ -13,8 +13,9 @@ from saywhy.engine.activations import FunctionCall
 from saywhy.engine.bypass import PassGraph, read_by
 from saywhy.engine.capture import Watched
 from saywhy.engine.layout import readings
+from saywhy.engine.memory import images_at_once
 from saywhy.engine.preserve import exclusive_run
-from saywhy.engine.proof import Proof, Reading, prove
+from saywhy.engine.proof import AT_ONCE, Proof, Reading, prove
 from saywhy.engine.recorded_pass import Pass, Record, nonzero_replacements, record_pass
 from saywhy.engine.roles import Role, answers
 
@@ -275,7 +276,8 @@ def proved(search: LayerSearch, candidates: Sequence[Candidate]) -> list[Candida
     certain = [c.shape[2:] for c in candidates if len(c.shape) == len(space) + 2]
     layers = [Reading(c.module, c.call, tuple(readings(c.shape, space, certain)), c.function) for c in candidates]
     with exclusive_run(search.model), torch.inference_mode(False):
-        proofs = prove(search.model, search.sample(), layers)
+        at_once = images_at_once(tree.image_tensor(search.inputs), AT_ONCE)
+        proofs = prove(search.model, search.sample(), layers, at_once)
     return [replace(c, proof=p[0] if p else None) for c, p in zip(candidates, proofs, strict=True)]
 
 
