@@ -11,16 +11,18 @@ from saywhy.engine.capture import Capture
 from saywhy.engine.exclusive import exclusive
 from saywhy.engine.layers import find_layers
 from saywhy.engine.layout import Layout
+from saywhy.engine.memory import refused_if_out_of_memory
 from saywhy.engine.precision import Precision
 from saywhy.engine.trace import Candidate
 from saywhy.errors import InputError, MethodError
+from saywhy.explainer.agreement import precision_agreement
 from saywhy.explainer.batch_result import BatchResult
 from saywhy.explainer.config import ExplainConfig, LayerSpec, resolve_methods
 from saywhy.explainer.layers import layer_search
 from saywhy.explainer.metadata import MapMetadata
 from saywhy.explainer.prepare import prepare
 from saywhy.explainer.rerun import Rerunner
-from saywhy.explainer.runner import Runner, precision_agreement
+from saywhy.explainer.runner import Runner
 from saywhy.explainer.samples import run_independent
 from saywhy.explanation import Explanation, Metadata
 from saywhy.methods.fusion import Fusion
@@ -69,7 +71,8 @@ def explain(
         layer: None finds the deepest layer that is proved to be a map of the image and has a gradient of the target.
             Where branches of the network carry the score, it is the last layer before them, or the sum of the maps of
             all branches (``"a + b"`` in ``layers``). A dotted name (``"layer4#0"`` for the first call of a layer that
-            runs several times), a module, or a list takes these layers.
+            runs several times, ``"relu(conv3)"`` for the activation function that the network calls after a module), a
+            module, or a list takes these layers.
         score: what a class's score is: ``"logit"`` (before the softmax, as the Grad-CAM paper says),
             ``"probability"``, ``"log-probability"`` or ``"log-odds"``; None is the one of each method's paper.
         fuse: ``"mean"``, ``"max"``, ``"product"`` or ``"refine"`` makes one map of several layers.
@@ -81,8 +84,9 @@ def explain(
             samples. None finds both, or refuses where they cannot be found.
         precision: ``"exact"`` runs the model as it is; ``"fast"`` a copy in the form that the machine runs fastest,
             with the agreement of the maps measured and reported in the diagnostics.
-        batch_size: how many samples (or altered images of one sample) run at once; None is all samples, and 16 altered
-            images. It never changes the result.
+        batch_size: how many samples (or altered images of one sample) run at once; None is as many samples as fit into
+            a memory budget (half a gigabyte of activations on the CPU), and 16 altered images. It changes the result
+            by rounding only.
         create_graph: keep the graph, so that a loss may contain the maps; the model's mode is then left as it is.
         seed: seeds everything random inside the model or a method (masks, noise).
         keep_model: keep the model and the inputs (``explanation.explainer``), for ``counterfactual``,
@@ -124,7 +128,7 @@ def explain(
             f"fuse needs methods at a layer, but {methods[0].name} is of the image itself. Leave out fuse."
         )
     runner, batch = prepare(model, inputs, config, axes)
-    with exclusive(runner.model.module):
+    with exclusive(runner.model.module), refused_if_out_of_memory():
         explanation = _explanation(runner, batch, batch_size, warn=True)
     explanation = explanation.fuse(fuse) if fuse is not None else explanation
     return explanation if keep_model else explanation.without_explainer()
@@ -155,7 +159,7 @@ def capture(
         as_target(target), layer=layer, layout=layout, score=score, output=output, create_graph=create_graph
     )
     runner, batch = prepare(model, inputs, config, axes)
-    with exclusive(runner.model.module):
+    with exclusive(runner.model.module), refused_if_out_of_memory():
         return runner.capture(batch)[0]
 
 
@@ -185,7 +189,7 @@ def layers(
     [('0', 'features'), ('1', 'features'), ('2', 'scores')]
     """
     runner, batch = prepare(model, inputs, ExplainConfig(as_target(target), output=output), axes)
-    with exclusive(runner.model.module), translated(runner.model, batch):
+    with exclusive(runner.model.module), refused_if_out_of_memory(), translated(runner.model, batch):
         return find_layers(layer_search(runner.model, runner.config, batch))
 
 
@@ -201,7 +205,7 @@ def _explanation(runner: Runner, batch: Batch, size: int | None, *, warn: bool) 
     at_once = -(-batch.size // len(results))
 
     def rerun(runner: Runner, batch: Batch, *, warn: bool = False) -> Explanation:
-        with exclusive(runner.model.module):
+        with exclusive(runner.model.module), refused_if_out_of_memory():
             return _explanation(runner, batch, at_once, warn=warn)
 
     pairs = tuple(collected.maps)

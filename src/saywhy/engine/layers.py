@@ -5,18 +5,21 @@ exactly zero; the deepest useful layer lies inside the last block. For a network
 feature map. No layer is looked up by name: the network runs once, and the choice follows from what the layers gave.
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
 
+from saywhy.engine.activations import layer_name, module_part
 from saywhy.engine.bypass import share_through
 from saywhy.engine.layer_memory import Memo, memo_of
 from saywhy.engine.layout import Layout, readings
 from saywhy.engine.proof import Proof
-from saywhy.engine.trace import ALIVE, Candidate, LayerSearch, depends_on_image, gradient_around, proved, run, trace
-from saywhy.errors import LayerError, LayoutError, nearest
+from saywhy.engine.recorded_pass import record_pass
+from saywhy.engine.trace import ALIVE, Candidate, LayerSearch, depends_on_image, gradient_around, proved, trace
+from saywhy.errors import LayerError, LayoutError, SaywhyWarning, nearest
 
 __all__ = ["ALIVE", "LayerGroup", "find_group", "find_layer", "find_layers", "named_layer", "spelling"]
 
@@ -26,6 +29,12 @@ ENOUGH = 0.95
 _TRIED_AT_ONCE = 12  # candidates proved with one run of the changed images
 
 _MOST_BRANCHES = 8
+
+_COARSE = 7
+"""Grids of at most so many cells a side are too coarse for a proof where every cell sees most of the image."""
+
+_PLAUSIBLE = 0.25
+"""The least selectivity of a named layer that is taken without a proof."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +103,8 @@ def named_layer(search: LayerSearch, layer: str | nn.Module, layout: Layout | No
 
     Args:
         search: the model, its inputs and the probe.
-        layer: dotted name, ``name#i`` for call i, or the module itself.
+        layer: dotted name, ``name#i`` for call i, ``relu(name)`` for the activation function that the network calls
+            after this module, or the module itself.
         layout: how to read the layer, for a layout that cannot be proved.
 
     Raises:
@@ -102,10 +112,12 @@ def named_layer(search: LayerSearch, layer: str | nn.Module, layout: Layout | No
         LayoutError: no reading of the layer's output can be proved.
     """
     name, call = spelling(search.model, layer)
-    known, key = memo_of(search).named, f"{name}#{call}"
+    function = layer if isinstance(layer, str) and "(" in layer else None
+    known, key = memo_of(search).named, function or f"{name}#{call}"
     if layout is None and key in known:
+        _warn_if_unproved(known[key])
         return known[key]
-    candidate = _named_candidate(search, name, call)
+    candidate = _named_candidate(search, name, call, function)
     if layout is not None:
         layout.check(candidate.name, candidate.shape)
         return replace(candidate, proof=Proof(layout, 0.0, 0.0, 0))
@@ -115,14 +127,40 @@ def named_layer(search: LayerSearch, layer: str | nn.Module, layout: Layout | No
             f"{_times(search.space)}. Choose a layer before the pooling; saywhy.layers(model, image) lists them."
         )
     (tried,) = proved(search, [candidate])
-    if tried.proof is None or not (tried.proof.holds or _unambiguous(search, [tried])):
+    accepted = tried.proof and (tried.proof.holds or _unambiguous(search, [tried]) or _plausible(tried, search.space))
+    if not accepted:
         raise LayoutError(
             f"layer '{candidate.name}' gives {_times(candidate.shape)}, and no reading of it as a map follows changes "
             f"of the image (best: {tried.proof}). Choose another layer, or give "
             "layout=saywhy.Layout(...) if you know how to read it."
         )
     known[key] = tried
+    _warn_if_unproved(tried)
     return tried
+
+
+def _plausible(tried: Candidate, space: Sequence[int]) -> bool:
+    """Whether a layer that the user names is taken without a proof: a coarse map of the image's shape that fits.
+
+    A few cells, of which each sees most of the image, cannot be told apart well by changes of the image.
+    """
+    proof = tried.proof
+    if proof is None or proof.layout.kind != "channels-first" or proof.selectivity < _PLAUSIBLE:
+        return False
+    if proof.displacement > 1 or not proof.aligned:  # its cells lie elsewhere
+        return False
+    sides = [pixels / cells for pixels, cells in zip(space, proof.layout.grid, strict=True)]
+    return max(proof.layout.grid) <= _COARSE and max(sides) < 2 * min(sides)
+
+
+def _warn_if_unproved(named: Candidate) -> None:
+    if named.proof is not None and not named.proof.holds and not named.proof.undecided:
+        warnings.warn(
+            f"layer '{named.name}' is read as {named.proof}. Its cells see too much of the image for a proof: the map "
+            "may be displaced. A layer with a finer grid can be proved; layout=saywhy.Layout(...) says that you know.",
+            SaywhyWarning,
+            stacklevel=2,
+        )
 
 
 def _choose(search: LayerSearch, memo: Memo[LayerGroup]) -> LayerGroup:
@@ -228,14 +266,15 @@ def _unambiguous(search: LayerSearch, tried: Sequence[Candidate]) -> Candidate |
     return next((c for c in found if depends_on_image(search, c)), None)
 
 
-def _named_candidate(search: LayerSearch, name: str, call: int) -> Candidate:
+def _named_candidate(search: LayerSearch, name: str, call: int, function: str | None) -> Candidate:
     module = dict(search.model.named_modules(remove_duplicate=False))[name]  # scripted modules have no get_submodule
     if isinstance(module, torch.jit.ScriptModule):
         raise LayerError(
             f"layer '{name}' is scripted, so its output cannot be recorded. Give the network as it was before "
             "scripting, or choose a layer that is not scripted; saywhy.layers(model, image) lists them."
         )
-    records = run(search, only=[module]).records
+    found = record_pass(search.model, search.sample(), only=[module], graph=False).records
+    records = [r for r in found if r.function is None]
     if not records:
         raise LayerError(
             f"layer '{name}' did not run on this input, or gives no tensor. Choose a layer that the model calls; "
@@ -243,15 +282,25 @@ def _named_candidate(search: LayerSearch, name: str, call: int) -> Candidate:
         )
     if not -len(records) <= call < len(records):
         raise LayerError(f"layer '{name}' ran {len(records)} times; there is no call {call}. Calls count from 0.")
-    record = records[call]
+    record, spelled = records[call], name if call == -1 else f"{name}#{call}"
+    if function is not None:
+        after = {layer_name(spelled, r.function): r for r in found if r.function and r.call == record.call}
+        if function not in after:
+            raise LayerError(
+                f"the network calls no function '{function}'. Give '{spelled}' for the module's own output"
+                + "".join(f", or '{other}'" for other in after)
+                + "."
+            )
+        record = after[function]
     return Candidate(
-        name=name if call == -1 else f"{name}#{call}",
+        name=layer_name(spelled, record.function),
         module=module,
         call=record.call,
         calls=len(records),
         shape=tuple(record.tensor.shape),
         alive=1.0,
         role="features",
+        function=record.function,
     )
 
 
@@ -267,7 +316,7 @@ def spelling(model: nn.Module, layer: str | nn.Module) -> tuple[str, int]:
         return names[layer], -1
     if not isinstance(layer, str):
         raise LayerError(f"a layer is a dotted name or a module of the model, got {type(layer).__name__}.")
-    name, _, call = layer.partition("#")
+    name, _, call = module_part(layer).partition("#")
     known = {name for name, _ in model.named_modules(remove_duplicate=False)} - {""}
     if name not in known:
         likely = ", ".join(f"'{n}'" for n in nearest(name, sorted(known)))

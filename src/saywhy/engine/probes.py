@@ -1,6 +1,7 @@
 """Probes of an image: copies in which one patch is changed, and what a layer gives for each of them."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -9,8 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from saywhy.engine import tree
-from saywhy.engine.hooks import forward_hooks
+from saywhy.engine.activations import FunctionCall, hooked
+from saywhy.engine.hooks import Hook
 from saywhy.engine.layout import Layout
+from saywhy.engine.memory import out_of_memory
 
 PROBE_CENTRES = (
     (0.21, 0.36),
@@ -68,11 +71,12 @@ class Order(NamedTuple):
 
 @dataclass(frozen=True)
 class LayoutCandidates:
-    """One call of a layer, and the layouts to be tried for its output."""
+    """One call of a layer (or of an activation function after it), and the layouts to be tried for its output."""
 
     module: nn.Module
     call: int
     layouts: tuple[Layout, ...]
+    function: FunctionCall | None = None
 
 
 @dataclass(frozen=True)
@@ -124,8 +128,11 @@ def probe(
     images = torch.cat([image, *(_change(image, patch) for patch in patches)])
     try:
         outputs = _record(model, inputs, images, layers, batch)
-    except RuntimeError:
-        outputs = _record(model, inputs, images, layers, 1)
+    except RuntimeError as error:
+        if batch == 1:
+            raise
+        # Fewer images where memory runs out; one by one where the model takes no batches.
+        return probe(model, inputs, layers, batch // 2 if out_of_memory(error) else 1, centres, side)
     return [Probes(patches, space, some) for some in outputs]
 
 
@@ -163,23 +170,22 @@ def _record(
 ) -> list[dict[Order, Tensor]]:
     """For every layer its outputs for all images, by the order of their axes."""
     found: list[dict[Order, list[Tensor]]] = [{} for _ in layers]
-    calls: dict[nn.Module, int] = {}
-    size = 0
 
-    def hook(module: nn.Module, _args: object, output: object) -> None:
-        call = calls.get(module, 0)
-        calls[module] = call + 1
-        tensor = tree.feature_tensor(output)
-        for layer, into in zip(layers, found, strict=True):
-            if layer.module is module and layer.call == call and tensor is not None and layer.layouts:
+    def keep(layer: LayoutCandidates, into: dict[Order, list[Tensor]], size: int) -> Hook:
+        def hook(_module: nn.Module, _args: object, output: object) -> None:
+            tensor = tree.feature_tensor(output)
+            if tensor is not None and layer.layouts:
                 for order, kept in _kept(tensor.detach(), layer.layouts, size):
                     into.setdefault(order, []).append(kept.float().cpu())
 
-    with torch.no_grad(), forward_hooks(dict.fromkeys(q.module for q in layers), hook):
+        return hook
+
+    with torch.no_grad():
         for some in images.split(batch):
-            calls.clear()
-            size = len(some)
-            tree.call(model, tree.with_images(inputs, some, torch.zeros(size, dtype=torch.long)))
+            with ExitStack() as hooks:
+                for layer, into in zip(layers, found, strict=True):
+                    hooks.enter_context(hooked(layer.module, layer.function, layer.call, keep(layer, into, len(some))))
+                tree.call(model, tree.with_images(inputs, some, torch.zeros(len(some), dtype=torch.long)))
     # Joined along the axis of the batch, which is the second of sequence-first transformers.
     return [
         {order: torch.cat(chunks, layer.layouts[0].batch_axis) for order, chunks in some.items()}
