@@ -307,7 +307,7 @@ class TestMemory:
         assert len(warned) == 1
 
     def test_out_of_memory_for_a_single_sample_raises(self, image):
-        with pytest.raises(torch.OutOfMemoryError):
+        with pytest.raises(saywhy.errors.InputError, match="does not fit into memory"):
             explain(cramped(0), image, "rise", masks=5)
 
     def test_other_errors_are_not_swallowed(self, image):

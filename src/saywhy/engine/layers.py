@@ -127,8 +127,8 @@ def named_layer(search: LayerSearch, layer: str | nn.Module, layout: Layout | No
             f"{_times(search.space)}. Choose a layer before the pooling; saywhy.layers(model, image) lists them."
         )
     (tried,) = proved(search, [candidate])
-    accepted = tried.proof and (tried.proof.holds or _unambiguous(search, [tried]) or _plausible(tried, search.space))
-    if not accepted:
+    proof = tried.proof
+    if proof is None or not (proof.holds or _unambiguous(search, [tried]) or _plausible(tried, search.space)):
         raise LayoutError(
             f"layer '{candidate.name}' gives {_times(candidate.shape)}, and no reading of it as a map follows changes "
             f"of the image (best: {tried.proof}). Choose another layer, or give "
@@ -147,7 +147,7 @@ def _plausible(tried: Candidate, space: Sequence[int]) -> bool:
     proof = tried.proof
     if proof is None or proof.layout.kind != "channels-first" or proof.selectivity < _PLAUSIBLE:
         return False
-    if proof.displacement > 1 or not proof.aligned:  # its cells lie elsewhere
+    if proof.aligned and proof.displacement > 1:  # the cells are somewhere else
         return False
     sides = [pixels / cells for pixels, cells in zip(space, proof.layout.grid, strict=True)]
     return max(proof.layout.grid) <= _COARSE and max(sides) < 2 * min(sides)

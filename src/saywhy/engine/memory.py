@@ -132,18 +132,14 @@ def budget(device: torch.device) -> int:
     return BUDGET_BYTES if device.type != "cuda" else max(BUDGET_BYTES, torch.cuda.mem_get_info(device)[0] // 4)
 
 
-def images_at_once(images: Tensor, most: int) -> int:
-    """How many images may run together without a graph: as many as the caller's batch has, or as fit into the budget.
-
-    Args:
-        images: the caller's batch [batch, channel, *space].
-        most: the largest number that is useful.
+def images_at_once(image: Tensor, most: int) -> int:
+    """How many images of the size of ``image`` [1, channel, *space] may run together without a graph, at most ``most``.
 
     >>> images_at_once(torch.zeros(1, 3, 224, 224), 5), images_at_once(torch.zeros(1, 3, 2000, 2000), 5)
     (5, 1)
     """
-    one = max(1, images[:1].numel() * images.element_size())
-    return max(1, min(most, max(len(images), budget(images.device) // (_LARGEST * one))))
+    one = max(1, image.numel() * image.element_size())
+    return max(1, min(most, budget(image.device) // (_LARGEST * one)))
 
 
 def samples_within(budget_bytes: int, model: nn.Module, run_one: Callable[[], Any]) -> int:

@@ -13,7 +13,7 @@ from saywhy.engine import tree
 from saywhy.engine.activations import FunctionCall, hooked
 from saywhy.engine.hooks import Hook
 from saywhy.engine.layout import Layout
-from saywhy.engine.memory import out_of_memory
+from saywhy.engine.memory import images_at_once, out_of_memory
 
 PROBE_CENTRES = (
     (0.21, 0.36),
@@ -71,7 +71,7 @@ class Order(NamedTuple):
 
 @dataclass(frozen=True)
 class LayoutCandidates:
-    """One call of a layer (or of an activation function after it), and the layouts to be tried for its output."""
+    """One call of a layer, and the layouts to be tried for its output."""
 
     module: nn.Module
     call: int
@@ -118,7 +118,7 @@ def probe(
         model: in evaluation mode.
         inputs: the inputs of one sample.
         layers: the layers to record.
-        batch: how many images run together; they run one by one if the model takes no batches.
+        batch: how many images run together at most; fewer if memory is short, one if the model takes no batches.
         centres: the centres of the patches, as shares of the image's size.
         side: the side of the patches, as a share of the image's.
     """
@@ -126,13 +126,15 @@ def probe(
     space = tuple(image.shape[2:])
     patches = [_patch(centre, space, side) for centre in _of_axes(centres, len(space))]
     images = torch.cat([image, *(_change(image, patch) for patch in patches)])
-    try:
-        outputs = _record(model, inputs, images, layers, batch)
-    except RuntimeError as error:
-        if batch == 1:
-            raise
-        # Fewer images where memory runs out; one by one where the model takes no batches.
-        return probe(model, inputs, layers, batch // 2 if out_of_memory(error) else 1, centres, side)
+    batch, outputs = images_at_once(image, batch), None
+    while outputs is None:
+        try:
+            outputs = _record(model, inputs, images, layers, batch)
+        except RuntimeError as error:
+            if batch == 1:
+                raise
+            # Fewer images where memory runs out; one by one where the model takes no batches.
+            batch = batch // 2 if out_of_memory(error) else 1
     return [Probes(patches, space, some) for some in outputs]
 
 
@@ -170,8 +172,9 @@ def _record(
 ) -> list[dict[Order, Tensor]]:
     """For every layer its outputs for all images, by the order of their axes."""
     found: list[dict[Order, list[Tensor]]] = [{} for _ in layers]
+    size = 0
 
-    def keep(layer: LayoutCandidates, into: dict[Order, list[Tensor]], size: int) -> Hook:
+    def keep(layer: LayoutCandidates, into: dict[Order, list[Tensor]]) -> Hook:
         def hook(_module: nn.Module, _args: object, output: object) -> None:
             tensor = tree.feature_tensor(output)
             if tensor is not None and layer.layouts:
@@ -182,10 +185,11 @@ def _record(
 
     with torch.no_grad():
         for some in images.split(batch):
+            size = len(some)
             with ExitStack() as hooks:
                 for layer, into in zip(layers, found, strict=True):
-                    hooks.enter_context(hooked(layer.module, layer.function, layer.call, keep(layer, into, len(some))))
-                tree.call(model, tree.with_images(inputs, some, torch.zeros(len(some), dtype=torch.long)))
+                    hooks.enter_context(hooked(layer.module, layer.function, layer.call, keep(layer, into)))
+                tree.call(model, tree.with_images(inputs, some, torch.zeros(size, dtype=torch.long)))
     # Joined along the axis of the batch, which is the second of sequence-first transformers.
     return [
         {order: torch.cat(chunks, layer.layouts[0].batch_axis) for order, chunks in some.items()}

@@ -48,9 +48,6 @@ HIGH_SELECTIVITY = 0.8
 Grids whose cells are far from square on the image need it.
 """
 
-AT_ONCE = 5
-"""How many changed images run together, if memory allows."""
-
 MIN_RESPONSES = 5
 """The least number of changes that a layer must respond to."""
 
@@ -151,7 +148,7 @@ def prove(
     model: nn.Module,
     inputs: object,
     layers: Sequence[LayoutCandidates],
-    batch: int = AT_ONCE,
+    batch: int = 5,
     *,
     until_proved: bool = False,
 ) -> list[list[Proof]]:

@@ -9,15 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from saywhy.engine import tree
-from saywhy.engine.activations import FunctionCall
+from saywhy.engine.activations import FunctionCall, hooked
 from saywhy.engine.bypass import PassGraph, read_by
 from saywhy.engine.capture import Watched
-from saywhy.engine.hooks import forward_hooks
 from saywhy.engine.layout import readings
-from saywhy.engine.memory import images_at_once
 from saywhy.engine.preserve import exclusive_run
 from saywhy.engine.probes import LayoutCandidates
-from saywhy.engine.proof import AT_ONCE, Proof, prove
+from saywhy.engine.proof import Proof, prove
 from saywhy.engine.recorded_pass import Pass, Record, nonzero_replacements, record_pass
 from saywhy.engine.roles import Role, answers
 
@@ -283,30 +281,26 @@ def proved(search: LayerSearch, candidates: Sequence[Candidate], *, until_proved
         LayoutCandidates(c.module, c.call, tuple(readings(c.shape, space, certain)), c.function) for c in candidates
     ]
     with exclusive_run(search.model), torch.inference_mode(False):
-        at_once = images_at_once(tree.image_tensor(search.inputs), AT_ONCE)
-        proofs = prove(search.model, search.sample(), layers, at_once, until_proved=until_proved)
+        proofs = prove(search.model, search.sample(), layers, until_proved=until_proved)
     return [replace(c, proof=p[0] if p else None) for c, p in zip(candidates, proofs, strict=True)]
 
 
 def depends_on_image(search: LayerSearch, candidate: Candidate) -> bool:
     """Whether a layer's output is computed from the image, by the autograd graph; its gradient may be zero."""
     found: list[bool] = []
-    calls = 0
 
     def hook(_module: nn.Module, _args: Any, output: Any) -> None:
-        nonlocal calls
         tensor = tree.feature_tensor(output)
-        if calls == candidate.call and tensor is not None and tensor.requires_grad:
+        if tensor is not None and tensor.requires_grad:
             (gradient,) = torch.autograd.grad(tensor.sum(), [image], allow_unused=True, retain_graph=True)
             found.append(gradient is not None)
-        calls += 1
 
     with exclusive_run(search.model), torch.inference_mode(False), torch.enable_grad():
         sample = search.sample()
         original = tree.image_tensor(sample)
         image = original.detach().clone().requires_grad_()
         inputs = tree.map_tensors(sample, lambda t: image.clone() if t is original else t.detach())
-        with forward_hooks([candidate.module], hook):
+        with hooked(candidate.module, candidate.function, candidate.call, hook):
             tree.call(search.model, inputs)
     return any(found)
 

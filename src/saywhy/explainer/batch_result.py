@@ -33,6 +33,7 @@ class BatchResult:
         shown: the layers by their names in the result, where merged branches have one name.
         scale: what the model returns.
         score: the kind of the scores of classes.
+        dtype: the type in which the network computed its output.
     """
 
     target_scores: TargetScores
@@ -44,6 +45,7 @@ class BatchResult:
     shown: dict[str, Candidate]
     scale: OutputScale
     score: ShownScore
+    dtype: torch.dtype
 
 
 def merged(result: BatchResult, every: bool) -> BatchResult:
@@ -176,6 +178,7 @@ def concatenated(results: Sequence[BatchResult]) -> BatchResult:
         shown=merged_names(results),
         scale=first.scale,
         score=first.score,
+        dtype=first.dtype,
     )
 
 

@@ -37,7 +37,7 @@ class MapMetadata:
         attributions: results of methods of several passes, by (method, layer).
         evidence: statistics of activations and gradients, by layer.
         scores, probabilities: [batch, target].
-        scale, score: what the model returns, and the kind of the scores of classes.
+        scale, score, dtype: what the model returns, the kind of the scores of classes, and the type of the output.
         agreement: with ``precision="fast"``, how the copy was made and its correlation with exact maps.
     """
 
@@ -50,6 +50,7 @@ class MapMetadata:
     probabilities: Tensor | None
     scale: OutputScale
     score: ShownScore
+    dtype: torch.dtype
     agreement: tuple[str, float] | None
 
     @staticmethod
@@ -75,6 +76,7 @@ class MapMetadata:
             probabilities=torch.cat(known) if len(known) == len(results) else None,
             scale=first.scale,
             score=first.score,
+            dtype=first.dtype,
             agreement=agreement,
         )
 
@@ -94,8 +96,8 @@ class MapMetadata:
             common.append(diagnostics.class_agnostic_diagnostic())
         if self.agreement is not None:
             common.append(diagnostics.precision_diagnostic(*self.agreement, measured=known.passes == "one"))
-        if known.passes == "several" and self.scores.dtype in (torch.bfloat16, torch.float16):
-            common.append(diagnostics.rounding_diagnostic(self.scores.dtype))
+        if known.passes == "several" and self.dtype in (torch.bfloat16, torch.float16):
+            common.append(diagnostics.rounding_diagnostic(self.dtype))
         score = shown_score(self.scale, config.score, known.score)
         if score != self.score:
             common.append(diagnostics.score_diagnostic(score, self.score))

@@ -81,7 +81,9 @@ class Runner:
 
     def model_output(self, samples: int, raw: Any, score: ScoreKind = "logit") -> ModelOutput:
         """The class scores in the model's output, in at least float32: half precision would lose small differences."""
-        return model_output(self.model, self.config, samples, _at_least_float32(raw), score)
+        found = model_output(self.model, self.config, samples, _at_least_float32(raw), score)
+        narrow = [t.dtype for t in tree.tensors(raw) if t.dtype in (torch.float16, torch.bfloat16)]
+        return replace(found, dtype=narrow[0]) if narrow else found
 
     def with_config(self, **changes: Any) -> "Runner":
         """The runner with some settings changed."""
@@ -231,6 +233,7 @@ class Runner:
             shown={candidate.name: candidate for candidate in candidates},
             scale=first.output.scale,
             score=first.output.score,
+            dtype=first.output.dtype,
         )
 
     def samples_within(self, budget_bytes: int, batch: Batch) -> int:

@@ -26,6 +26,7 @@ class ModelOutput:
         score: the kind of a class's score, unless a target chooses another.
         raw: the model's return value, for the user's functions.
         scale: what the network returns: logits, probabilities, log-probabilities, or values that are no class scores.
+        dtype: the type in which the network computed its output, of which ``logits`` may be a wider copy.
     """
 
     logits: Tensor
@@ -34,6 +35,7 @@ class ModelOutput:
     score: ShownScore = "logit"
     raw: Any = None
     scale: OutputScale = "logit"
+    dtype: torch.dtype = torch.float32
 
     def values(self, kind: ShownScore | None = None) -> Tensor:
         """The scores of all classes [batch, class], of a given kind; ``"value"`` is the output as it is.
