@@ -29,7 +29,7 @@ def test_check_prints_verdict_and_writes_a_page(run: Run, here: Path) -> None:
     assert ran.err.split() == ["wrote", "check.html"]
     page = (here / "check.html").read_text(encoding="utf-8")
     assert "Can this map be trusted?" in page
-    assert "gradcam at features" in page
+    assert "gradcam at relu(features)" in page
 
 
 def test_check_gives_every_target_its_verdict(run: Run) -> None:

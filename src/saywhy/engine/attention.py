@@ -19,7 +19,7 @@ from saywhy.engine import tree
 from saywhy.engine.checkpoints import require_single_run, translate_errors
 from saywhy.engine.graph import nodes
 from saywhy.engine.preserve import exclusive_run
-from saywhy.engine.trace import with_parameters
+from saywhy.engine.recorded_pass import with_parameters
 from saywhy.errors import GradientError
 from saywhy.interrupts import deferred_interrupts
 from saywhy.shapes import at_least_float32

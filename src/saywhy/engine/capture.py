@@ -8,7 +8,6 @@ call does not matter, and a map costs little more than the prediction.
 
 import contextlib
 import itertools
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import Node
 
 from saywhy.engine import checkpoints, graph, traverse, tree
+from saywhy.engine.activations import FunctionCall, hooked
 from saywhy.engine.layout import Layout
 from saywhy.engine.preserve import exclusive_run, preserve_state
 from saywhy.engine.sparse_backward import SkipZeros
@@ -49,12 +49,14 @@ class Watched:
         module: the layer; None is the input image.
         layout: how its output becomes maps [batch, channel, *space].
         call: which call is recorded when the network runs the layer more than once; -1 is the last.
+        function: the activation function after the module whose result is recorded; None records the module's output.
     """
 
     name: str
     module: nn.Module | None
     layout: Layout
     call: int = -1
+    function: FunctionCall | None = None
 
 
 @dataclass
@@ -66,7 +68,8 @@ class _Tap:
 
     def tensor(self) -> Tensor:
         """The output of the chosen call."""
-        name, call, calls = self.watched.name, self.watched.call, len(self.recorded)
+        name, calls = self.watched.name, len(self.recorded)
+        call = self.watched.call if self.watched.function is None else -1  # of functions only that call is recorded
         if not calls:
             raise LayerNotRun(
                 f"layer '{name}' did not run on this input. Choose a layer that the model calls; "
@@ -291,12 +294,22 @@ def capture(
     taps = [_Tap(watched) for watched in layers]
     inputs = inputs if create_graph else tree.escape_inference(inputs)
     with exclusive_run(model, evaluate=not create_graph, seed=seed), torch.inference_mode(False):
-        output, scores = _forward(model, inputs, taps, score, context, graph_from_start=create_graph)
-        if not scores.requires_grad and not create_graph:
-            # The model's own no_grad block ends after the layer and restores the grad mode from before the hook.
+
+        def forward(graph_from_start: bool) -> tuple[Any, Tensor]:
             for tap in taps:
                 tap.recorded.clear()
-            output, scores = _forward(model, inputs, taps, score, context, graph_from_start=True)
+            return _forward(model, inputs, taps, score, context, graph_from_start=graph_from_start)
+
+        try:
+            output, scores = forward(create_graph)
+        except tree.CallFailed as failed:
+            # A view from before the layer is written to after it, which torch allows only with the graph of both.
+            if create_graph or "view was created in no_grad mode" not in str(failed):
+                raise
+            output, scores = forward(True)
+        if not scores.requires_grad and not create_graph:
+            # The model's own no_grad block ends after the layer and restores the grad mode from before the hook.
+            output, scores = forward(True)
     activations = {}
     for tap in taps:
         maps = tap.watched.layout.to_maps(tap.tensor())
@@ -330,12 +343,15 @@ def _forward(
     with contextlib.ExitStack() as stack:
         stack.enter_context(torch.set_grad_enabled(graph_from_start))
         for tap in taps:
-            if tap.watched.module is not None:
-                stack.callback(tap.watched.module.register_forward_hook(_recording_hook(tap)).remove)
-            else:
+            if tap.watched.module is None:
                 inputs = _tap_image(inputs, tap)
         try:
-            with context():
+            with context(), contextlib.ExitStack() as hooks:
+                for tap in taps:
+                    watched = tap.watched
+                    if watched.module is not None:
+                        call = -1 if watched.function is None else watched.call
+                        hooks.enter_context(hooked(watched.module, watched.function, call, _recording_hook(tap)))
                 output = tree.call(model, inputs)
         except RuntimeError as error:
             if "nference tensor" in str(error):
@@ -358,11 +374,7 @@ def _tap_image(inputs: Any, tap: _Tap) -> Any:
 
 
 def _recording_hook(tap: _Tap) -> Callable[[nn.Module, Any, Any], Any]:
-    owner = threading.get_ident()
-
     def record(_module: nn.Module, _args: Any, output: Any) -> Any:
-        if threading.get_ident() != owner:  # a pass of another thread through the same model
-            return None
         tensor = tree.feature_tensor(output)
         if tensor is None:
             raise LayerError(

@@ -11,11 +11,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
+from saywhy.engine.activations import layer_name, split_name
 from saywhy.engine.bypass import share_through
 from saywhy.engine.layer_memory import Memo, memo_of
 from saywhy.engine.layout import Layout, readings
 from saywhy.engine.proof import Proof
-from saywhy.engine.trace import ALIVE, Candidate, LayerSearch, depends_on_image, gradient_around, proved, run, trace
+from saywhy.engine.recorded_pass import record_pass
+from saywhy.engine.trace import ALIVE, Candidate, LayerSearch, depends_on_image, gradient_around, proved, trace
 from saywhy.errors import LayerError, LayoutError, nearest
 
 __all__ = ["ALIVE", "LayerGroup", "find_group", "find_layer", "find_layers", "named_layer", "spelling"]
@@ -94,7 +96,8 @@ def named_layer(search: LayerSearch, layer: str | nn.Module, layout: Layout | No
 
     Args:
         search: the model, its inputs and the probe.
-        layer: dotted name, ``name#i`` for call i, or the module itself.
+        layer: dotted name, ``name#i`` for call i, ``name + relu`` for the activation function that the network calls
+            after this module, or the module itself.
         layout: how to read the layer, for a layout that cannot be proved.
 
     Raises:
@@ -102,10 +105,11 @@ def named_layer(search: LayerSearch, layer: str | nn.Module, layout: Layout | No
         LayoutError: no reading of the layer's output can be proved.
     """
     name, call = spelling(search.model, layer)
-    known, key = memo_of(search).named, f"{name}#{call}"
+    function = split_name(layer)[1] if isinstance(layer, str) else ""
+    known, key = memo_of(search).named, f"{name}#{call} + {function}"
     if layout is None and key in known:
         return known[key]
-    candidate = _named_candidate(search, name, call)
+    candidate = _named_candidate(search, name, call, function)
     if layout is not None:
         layout.check(candidate.name, candidate.shape)
         return replace(candidate, proof=Proof(layout, 0.0, 0.0, 0))
@@ -228,14 +232,15 @@ def _unambiguous(search: LayerSearch, tried: Sequence[Candidate]) -> Candidate |
     return next((c for c in found if depends_on_image(search, c)), None)
 
 
-def _named_candidate(search: LayerSearch, name: str, call: int) -> Candidate:
+def _named_candidate(search: LayerSearch, name: str, call: int, function: str) -> Candidate:
     module = dict(search.model.named_modules(remove_duplicate=False))[name]  # scripted modules have no get_submodule
     if isinstance(module, torch.jit.ScriptModule):
         raise LayerError(
             f"layer '{name}' is scripted, so its output cannot be recorded. Give the network as it was before "
             "scripting, or choose a layer that is not scripted; saywhy.layers(model, image) lists them."
         )
-    records = run(search, only=[module]).records
+    found = record_pass(search.model, search.sample(), only=[module]).records
+    records = [r for r in found if r.function is None]
     if not records:
         raise LayerError(
             f"layer '{name}' did not run on this input, or gives no tensor. Choose a layer that the model calls; "
@@ -244,14 +249,24 @@ def _named_candidate(search: LayerSearch, name: str, call: int) -> Candidate:
     if not -len(records) <= call < len(records):
         raise LayerError(f"layer '{name}' ran {len(records)} times; there is no call {call}. Calls count from 0.")
     record = records[call]
+    if function:
+        after = {str(r.function): r for r in found if r.function is not None and r.call == record.call}
+        if function not in after:
+            others = " or ".join(f"'{name} + {other}'" for other in after)
+            raise LayerError(
+                f"layer '{name}' is not followed by the function '{function}'. Give '{name}' for the module's own "
+                f"output{f', or {others}' if others else ''}."
+            )
+        record = after[function]
     return Candidate(
-        name=name if call == -1 else f"{name}#{call}",
+        name=layer_name(name if call == -1 else f"{name}#{call}", record.function),
         module=module,
         call=record.call,
         calls=len(records),
         shape=tuple(record.tensor.shape),
         alive=1.0,
         role="features",
+        function=record.function,
     )
 
 
@@ -267,7 +282,7 @@ def spelling(model: nn.Module, layer: str | nn.Module) -> tuple[str, int]:
         return names[layer], -1
     if not isinstance(layer, str):
         raise LayerError(f"a layer is a dotted name or a module of the model, got {type(layer).__name__}.")
-    name, _, call = layer.partition("#")
+    name, _, call = split_name(layer)[0].partition("#")
     known = {name for name, _ in model.named_modules(remove_duplicate=False)} - {""}
     if name not in known:
         likely = ", ".join(f"'{n}'" for n in nearest(name, sorted(known)))

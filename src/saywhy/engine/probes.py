@@ -1,6 +1,7 @@
 """Probes of an image: copies in which one patch is changed, and what a layer gives for each of them."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -9,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from saywhy.engine import tree
-from saywhy.engine.hooks import forward_hooks
+from saywhy.engine.activations import FunctionCall, hooked
+from saywhy.engine.hooks import Hook
 from saywhy.engine.layout import Layout
 
 PROBE_CENTRES = (
@@ -73,6 +75,7 @@ class LayoutCandidates:
     module: nn.Module
     call: int
     layouts: tuple[Layout, ...]
+    function: FunctionCall | None = None
 
 
 @dataclass(frozen=True)
@@ -163,23 +166,24 @@ def _record(
 ) -> list[dict[Order, Tensor]]:
     """For every layer its outputs for all images, by the order of their axes."""
     found: list[dict[Order, list[Tensor]]] = [{} for _ in layers]
-    calls: dict[nn.Module, int] = {}
     size = 0
 
-    def hook(module: nn.Module, _args: object, output: object) -> None:
-        call = calls.get(module, 0)
-        calls[module] = call + 1
-        tensor = tree.feature_tensor(output)
-        for layer, into in zip(layers, found, strict=True):
-            if layer.module is module and layer.call == call and tensor is not None and layer.layouts:
+    def keep(layer: LayoutCandidates, into: dict[Order, list[Tensor]]) -> Hook:
+        def hook(_module: nn.Module, _args: object, output: object) -> None:
+            tensor = tree.feature_tensor(output)
+            if tensor is not None and layer.layouts:
                 for order, kept in _kept(tensor.detach(), layer.layouts, size):
                     into.setdefault(order, []).append(kept.float().cpu())
 
-    with torch.no_grad(), forward_hooks(dict.fromkeys(q.module for q in layers), hook):
+        return hook
+
+    with torch.no_grad():
         for some in images.split(batch):
-            calls.clear()
             size = len(some)
-            tree.call(model, tree.with_images(inputs, some, torch.zeros(size, dtype=torch.long)))
+            with ExitStack() as hooks:
+                for layer, into in zip(layers, found, strict=True):
+                    hooks.enter_context(hooked(layer.module, layer.function, layer.call, keep(layer, into)))
+                tree.call(model, tree.with_images(inputs, some, torch.zeros(size, dtype=torch.long)))
     # Joined along the axis of the batch, which is the second of sequence-first transformers.
     return [
         {order: torch.cat(chunks, layer.layouts[0].batch_axis) for order, chunks in some.items()}

@@ -189,13 +189,15 @@ def prove(
 
 
 def _cleared(first: Proof, last: Proof) -> Proof:
-    """The last proof; or the first one, if more changes do not confirm the displacement that alone spoke against it.
+    """The last proof; or the first one, if more changes clear it of what alone spoke against it: a displacement, or a
+    patch that moved nothing while nearly all of the others are found.
 
-    Selectivity is lower where more changes share cells, so that the first verdict stands.
+    Selectivity is lower where more changes share cells, so that the first one counts.
     """
     if last.holds or last.displacement > 1 or not last.aligned:
         return last
-    cleared = replace(first, displacement=last.displacement)
+    needs_more = first.needs_more and last.followed < MIN_PLACED_HIT_RATE
+    cleared = replace(first, displacement=last.displacement, needs_more=needs_more)
     return cleared if cleared.holds else last
 
 

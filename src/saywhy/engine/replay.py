@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from saywhy.engine import tree
+from saywhy.engine.activations import hooked
 from saywhy.engine.capture import Watched
-from saywhy.engine.hooks import forward_hooks
 from saywhy.engine.memory import out_of_memory
 from saywhy.engine.prefix_cache import PrefixCache, PrefixDiverged, can_cache_prefix
 from saywhy.engine.preserve import exclusive_run
@@ -100,14 +100,14 @@ class Replay:
         return self._forward(self._inputs, lambda _: output)
 
     def _forward(self, inputs: Any, replace: Callable[[Tensor], Tensor], prefix: PrefixCache | None = None) -> Tensor:
-        calls = 0
+        ran = False
         layer = self._layer
 
         def hook(_module: nn.Module, _args: Any, output: Any) -> Any:
-            nonlocal calls
-            calls += 1
+            nonlocal ran
+            ran = True
             tensor = tree.feature_tensor(output)
-            if tensor is None or (layer.call >= 0 and layer.call != calls - 1):
+            if tensor is None:
                 return None
             if prefix is not None:
                 prefix.reached()
@@ -117,11 +117,11 @@ class Replay:
             exclusive_run(self._model),
             torch.inference_mode(False),
             torch.no_grad(),
-            forward_hooks([self._module], hook),
+            hooked(self._module, layer.function, layer.call, hook),
         ):
             with prefix or nullcontext():
                 result = tree.call(self._model, inputs)
             scores = self._score(result)
-        if not calls:
+        if not ran:
             raise LayerError(f"layer '{layer.name}' did not run on this input, so there is nothing to replay.")
         return scores

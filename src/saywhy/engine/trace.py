@@ -1,40 +1,26 @@
 """Tracing a network on one image: every output of every module that may be a map of the image."""
 
 import math
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from saywhy.engine import tree
+from saywhy.engine.activations import FunctionCall, hooked
 from saywhy.engine.bypass import PassGraph, read_by
 from saywhy.engine.capture import Watched
-from saywhy.engine.hooks import forward_hooks
 from saywhy.engine.layout import readings
 from saywhy.engine.preserve import exclusive_run
 from saywhy.engine.probes import LayoutCandidates
 from saywhy.engine.proof import Proof, prove
+from saywhy.engine.recorded_pass import Pass, Record, nonzero_replacements, record_pass
 from saywhy.engine.roles import Role, answers
 
 ALIVE = 0.05
 """The least share of positions with a gradient that makes a layer worth explaining."""
-
-_POOLING = (
-    nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d,
-    nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d,
-    nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d,
-)  # fmt: skip
-
-_IDLE = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
-"""Modules that return their input in evaluation mode; they are no layers."""
-
-
-_SKIPPED = (*_IDLE, torch.jit.ScriptModule)
-"""Modules that are skipped: idle ones, and scripted ones, which take no hooks."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +62,7 @@ class LayerSearch:
         """The spatial size of the image."""
         return tuple(tree.image_tensor(self.inputs).shape[2:])
 
+    @torch.inference_mode(False)
     def sample(self) -> Any:
         """The inputs of the sample, without a graph."""
         one = torch.tensor([self.index], device=tree.image_tensor(self.inputs).device)
@@ -103,6 +90,7 @@ class Candidate:
         share: the share of the score's gradient at the image that passes through the layer (with the other layers of
             its group), 0 to 1; None if not measured.
         group: layers with an equal group, which is not 0, are explained together and give one map.
+        function: the activation function after the module whose result is the layer; None is the module's output.
     """
 
     name: str
@@ -119,6 +107,7 @@ class Candidate:
     upstream: frozenset[str] = frozenset()
     share: float | None = None
     group: int = 0
+    function: FunctionCall | None = None
 
     def watched(self) -> Watched:
         """The layer as :func:`saywhy.engine.capture.capture` takes it.
@@ -128,44 +117,7 @@ class Candidate:
         """
         if self.proof is None:
             raise ValueError(f"layer '{self.name}' has no layout yet")
-        return Watched(self.name, self.module, self.proof.layout, self.call)
-
-
-@dataclass
-class Record:
-    """The output of one call of one module for one sample, with a graph.
-
-    Attributes:
-        name, module, call: the module and the index of its call.
-        given: the tensor that the module returned.
-        tensor: the same values, used only by what follows the module. Its gradient is the one a hook on this module
-            gets: a classifier may read another copy of the values (a pooler inside the module).
-        handed: the copy that the rest of the network uses; an outer module may return this same tensor.
-        pooled: whether the module pools.
-    """
-
-    name: str
-    module: nn.Module
-    call: int
-    given: Tensor
-    tensor: Tensor
-    handed: Tensor
-    pooled: bool
-
-
-@dataclass(frozen=True)
-class Pass:
-    """One pass with a graph from the image on.
-
-    Attributes:
-        records: the outputs of the modules, in the order in which they finished.
-        output: the network's return value.
-        image: the image, as the network was given it.
-    """
-
-    records: list[Record]
-    output: Any
-    image: Tensor
+        return Watched(self.name, self.module, self.proof.layout, self.call, self.function)
 
 
 @dataclass(frozen=True)
@@ -185,58 +137,6 @@ class Trace:
     zero_heads_replaced: bool = False
 
 
-def run(
-    search: LayerSearch,
-    only: Sequence[nn.Module] | None = None,
-    replaced: Mapping[str, Tensor] = MappingProxyType({}),
-    cut: Sequence[Candidate] = (),
-) -> Pass:
-    """Run one sample with a graph from the image on.
-
-    Args:
-        search: the model, its inputs and the probe.
-        only: the modules to record; None records all.
-        replaced: values for some parameters, by name, in this run only.
-        cut: layers through which no gradient passes in this run.
-    """
-    model = search.model
-    records: list[Record] = []
-    counts: dict[nn.Module, int] = {}
-    names: dict[nn.Module, str] = {}
-    held = {(candidate.module, candidate.call) for candidate in cut}
-    for name, module in model.named_modules():
-        names.setdefault(module, name)
-
-    def hook(module: nn.Module, _args: Any, output: Any) -> Any:
-        given = tree.feature_tensor(output)
-        call = counts.get(module, 0)
-        counts[module] = call + 1
-        if given is None:
-            return None
-        tensor = given.view_as(given)
-        # A copy, as in a capture: an in-place ReLU after the module must not change the recorded tensor.
-        handed = tensor.clone() if (module, call) not in held else tensor.detach().clone()
-        records.append(Record(names[module], module, call, given, tensor, handed, isinstance(module, _POOLING)))
-        return tree.replace_tensor(output, given, handed)
-
-    def with_graph(t: Tensor) -> Tensor:
-        # The network gets a copy, because it may normalise its input in place, which a leaf does not allow.
-        return t.detach().requires_grad_().clone() if t.is_floating_point() else t
-
-    parts = (
-        list(dict.fromkeys(only))
-        if only is not None
-        else [m for m, name in names.items() if name and not isinstance(m, _SKIPPED)]
-    )
-    with exclusive_run(model), torch.inference_mode(False), torch.enable_grad():
-        sample = tree.map_tensors(search.sample(), with_graph)
-        image = tree.image_tensor(sample)
-        sample = tree.replace_tensor(sample, image, image.clone())  # the network may write into its input
-        with forward_hooks(parts, hook):
-            output = tree.call(with_parameters(model, replaced), sample)
-    return Pass(records, output, image)
-
-
 def combined(scores: Tensor) -> Tensor:
     """One number from the scores [1, target] of several targets, in which contrasts do not cancel.
 
@@ -254,7 +154,8 @@ def combined(scores: Tensor) -> Tensor:
 def gradient_around(search: LayerSearch, traced: Trace, layers: Sequence[Candidate]) -> Tensor | None:
     """The gradient of the same score at the image while the outputs of some layers are held fixed; None without one."""
     replaced = nonzero_replacements(search.model) if traced.zero_heads_replaced else {}
-    done = run(search, only=[c.module for c in layers], replaced=replaced, cut=layers)
+    cut = {(c.module, c.call, c.function) for c in layers}
+    done = record_pass(search.model, search.sample(), only=[c.module for c in layers], replaced=replaced, cut=cut)
     probed = search.probe.fallback if traced.fell_back else search.probe.scores
     assert probed is not None
     with torch.inference_mode(False), torch.enable_grad():
@@ -276,7 +177,7 @@ def trace(search: LayerSearch, *, zero_heads_replaced: bool = False) -> Trace:
         zero_heads_replaced: replace the all-zero weight matrices.
     """
     replaced = nonzero_replacements(search.model) if zero_heads_replaced else {}
-    done = run(search, replaced=replaced)
+    done = record_pass(search.model, search.sample(), replaced=replaced)
     calls = {record.module: record.call + 1 for record in done.records}
     spatial = [r for r in done.records if r.tensor.requires_grad and _readable(r.tensor.shape, search.space)]
     if not spatial:
@@ -290,7 +191,7 @@ def trace(search: LayerSearch, *, zero_heads_replaced: bool = False) -> Trace:
         alive = [_alive(gradient, search.space) for _, gradient in found]
         outputs = [t for t in tree.tensors(done.output) if t.is_floating_point() and t.requires_grad]
         itself = answers(outputs, score, [r.tensor for r, _ in found], [a > 0 for a in alive], search.space)
-    names = [r.name if r.call == calls[r.module] - 1 else f"{r.name}#{r.call}" for r, _ in found]
+    names = [r.full_name(calls[r.module]) for r, _ in found]
     paths = _paths(done, score, outputs, [r for r, _ in found])
     bypassed = _bypassed(
         [tuple(r.tensor.shape) for r, _ in found],
@@ -310,6 +211,7 @@ def trace(search: LayerSearch, *, zero_heads_replaced: bool = False) -> Trace:
             on_every_path=paths[index].of_score,
             serves_every_target=paths[index].of_output,
             upstream=frozenset(names[i] for i in range(len(found)) if paths[index].upstream >> i & 1),
+            function=r.function,
         )
         for index, (r, gradient) in enumerate(found)
     ]
@@ -375,7 +277,9 @@ def proved(search: LayerSearch, candidates: Sequence[Candidate], *, until_proved
     space = search.space
     # Unambiguous maps tell which grids the token layers of this network may have.
     certain = [c.shape[2:] for c in candidates if len(c.shape) == len(space) + 2]
-    layers = [LayoutCandidates(c.module, c.call, tuple(readings(c.shape, space, certain))) for c in candidates]
+    layers = [
+        LayoutCandidates(c.module, c.call, tuple(readings(c.shape, space, certain)), c.function) for c in candidates
+    ]
     with exclusive_run(search.model), torch.inference_mode(False):
         proofs = prove(search.model, search.sample(), layers, until_proved=until_proved)
     return [replace(c, proof=p[0] if p else None) for c, p in zip(candidates, proofs, strict=True)]
@@ -384,22 +288,19 @@ def proved(search: LayerSearch, candidates: Sequence[Candidate], *, until_proved
 def depends_on_image(search: LayerSearch, candidate: Candidate) -> bool:
     """Whether a layer's output is computed from the image, by the autograd graph; its gradient may be zero."""
     found: list[bool] = []
-    calls = 0
 
     def hook(_module: nn.Module, _args: Any, output: Any) -> None:
-        nonlocal calls
         tensor = tree.feature_tensor(output)
-        if calls == candidate.call and tensor is not None and tensor.requires_grad:
+        if tensor is not None and tensor.requires_grad:
             (gradient,) = torch.autograd.grad(tensor.sum(), [image], allow_unused=True, retain_graph=True)
             found.append(gradient is not None)
-        calls += 1
 
     with exclusive_run(search.model), torch.inference_mode(False), torch.enable_grad():
         sample = search.sample()
         original = tree.image_tensor(sample)
         image = original.detach().clone().requires_grad_()
         inputs = tree.map_tensors(sample, lambda t: image.clone() if t is original else t.detach())
-        with forward_hooks([candidate.module], hook):
+        with hooked(candidate.module, candidate.function, candidate.call, hook):
             tree.call(search.model, inputs)
     return any(found)
 
@@ -451,23 +352,6 @@ def _bypassed(shapes: Sequence[tuple[int, ...]], has_gradient: Sequence[bool], u
     return [any(bypass(tokens, index) for tokens in first) for index in range(len(shapes))]
 
 
-def with_parameters(model: nn.Module, replaced: Mapping[str, Tensor]) -> Callable[..., Any]:
-    """The model as a function with other values for some parameters."""
-    if not replaced:
-        return model
-    return lambda *args, **kwargs: functional_call(model, dict(replaced), args, kwargs)
-
-
-def nonzero_replacements(model: nn.Module) -> dict[str, Tensor]:
-    """Small random values for every weight matrix that is all zeros."""
-    generator = torch.Generator().manual_seed(0)
-    return {
-        name: (torch.randn(p.shape, generator=generator) * 0.02).to(p)
-        for name, p in model.named_parameters()
-        if p.ndim >= 2 and p.is_floating_point() and not bool(p.any())
-    }
-
-
 def _alive(gradient: Tensor | None, space: Sequence[int]) -> float:
     """The share of positions with a gradient, under the likeliest reading."""
     if gradient is None:
@@ -479,7 +363,7 @@ def _alive(gradient: Tensor | None, space: Sequence[int]) -> float:
 def _role(record: Record, gradient: Tensor | None, targets: int) -> Role:
     if record.pooled:
         return "pooled"
-    if isinstance(record.module, nn.Linear):
+    if isinstance(record.module, nn.Linear) and record.function is None:
         return "projection"
     if gradient is not None and gradient.shape[1] > 1 and targets == 1:
         channels = gradient.transpose(0, 1).flatten(1).any(1)

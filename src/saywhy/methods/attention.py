@@ -20,8 +20,8 @@ from torch import Tensor
 
 from saywhy.engine.attention import AttentionCapture, attend
 from saywhy.engine.layout import Layout
+from saywhy.engine.recorded_pass import nonzero_replacements
 from saywhy.engine.runner import ModelRunner
-from saywhy.engine.trace import nonzero_replacements
 from saywhy.engine.tree import escape_inference
 from saywhy.errors import GradientError, MethodError
 from saywhy.methods.registry import method
