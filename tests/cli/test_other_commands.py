@@ -193,8 +193,8 @@ def test_layers_lists_proposed_layers(run: Run) -> None:
     assert (ran.code, ran.err) == (0, "")
     header, *rows = ran.out.splitlines()
     assert header.split() == ["layer", "role", "channels", "map", "proof", "gradient"]
-    assert [row.split()[0] for row in rows] == ["stem", "stem", "features", "→"]
-    assert rows[-1].split()[1:] == ["features", "+", "relu", "6", "8×8", "100%", "100%"]
+    assert [row.split()[0] for row in rows] == ["stem", "relu(stem)", "features", "→"]
+    assert rows[-1].split()[1:] == ["relu(features)", "6", "8×8", "100%", "100%"]
 
 
 def test_layers_all_lists_at_least_the_proposed_layers(run: Run, here: Path) -> None:

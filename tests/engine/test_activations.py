@@ -128,7 +128,7 @@ def assert_same_maps(modules: nn.Module, functions: nn.Module, method: str, **op
 @pytest.mark.parametrize("act", RELU.values(), ids=RELU)
 def test_every_spelling_of_relu_gives_the_map_of_the_module(act):
     found = assert_same_maps(*pair(Plain, act), "gradcam", relu=False)
-    assert found.layers == ("norm2 + relu",)
+    assert found.layers == ("relu(norm2)",)
     assert bool((found.maps != 0).any())
 
 
@@ -136,7 +136,7 @@ def test_every_spelling_of_relu_gives_the_map_of_the_module(act):
 @pytest.mark.parametrize(("module", "act"), OTHERS.values(), ids=OTHERS)
 def test_other_activation_functions_give_the_map_of_the_module(module, act):
     found = assert_same_maps(*pair(Plain, act, module=module), "layercam")
-    assert " + " in found.layers[0]
+    assert "(norm2)" in found.layers[0]
 
 
 @pytest.mark.filterwarnings("ignore:.*zero everywhere")
@@ -162,21 +162,21 @@ def test_layer_that_the_user_names_is_the_output_of_the_module():
     with torch.no_grad():
         expected = model.norm2(model.conv2(F.relu(model.norm1(model.conv1(x)))))
     torch.testing.assert_close(saywhy.capture(model, x, 0, "norm2").activations["norm2"], expected)
-    found = saywhy.capture(model, x, 0, "norm2 + relu").activations["norm2 + relu"]
+    found = saywhy.capture(model, x, 0, "relu(norm2)").activations["relu(norm2)"]
     torch.testing.assert_close(found, expected.relu())
 
 
 def test_names_of_layers_can_be_given_again():
     model = pair(Residual, F.relu)[1]
     names = [candidate.name for candidate in saywhy.layers(model, image())]
-    assert names == ["conv1", "norm1", "norm1 + relu", "conv2", "norm2", "norm2 + ... + relu"]
+    assert names == ["conv1", "norm1", "relu(norm1)", "conv2", "norm2", "relu(norm2 ...)"]
     found = saywhy.explain(model, image(), 0, "hirescam", names, relu=False)
     assert list(found.layers) == names
 
 
 def test_function_that_does_not_follow_the_layer_is_refused_with_the_one_that_does():
-    with pytest.raises(LayerError, match=r"not followed by the function 'gelu'.*'norm2 \+ relu'"):
-        saywhy.explain(relu_model(), image(), 0, layer="norm2 + gelu")
+    with pytest.raises(LayerError, match=r"no function 'gelu\(norm2\)'.*'relu\(norm2\)'"):
+        saywhy.explain(relu_model(), image(), 0, layer="gelu(norm2)")
 
 
 class Shared(nn.Module):
@@ -200,10 +200,10 @@ def test_calls_of_a_layer_and_functions_after_it_are_counted():
     a = F.relu(model.shared(model.stem(x)))
     b = F.relu(model.shared(F.gelu(a)))
     expected = {
-        "shared#0 + relu": a,
-        "shared#0 + ... + gelu#1": F.gelu(a),
-        "shared + relu": b,
-        "shared + ... + gelu#1": F.gelu(b),
+        "relu(shared#0)": a,
+        "gelu#1(shared#0 ...)": F.gelu(a),
+        "relu(shared)": b,
+        "gelu#1(shared ...)": F.gelu(b),
     }
     names = [c.name for c in saywhy.layers(model, x)]
     assert names == ["stem", "shared#0", *list(expected)[:2], "shared", *list(expected)[2:]]

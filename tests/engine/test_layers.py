@@ -141,9 +141,9 @@ class TestWhichLayer:
                 return self.head(self.tied(self.tied(self.stem(x)).relu()).relu().mean((2, 3)))
 
         found = find_layer(search(Tied(), image(32, 32)))
-        assert (found.name, found.call, found.calls) == ("tied + relu", 1, 2)
+        assert (found.name, found.call, found.calls) == ("relu(tied)", 1, 2)
         assert [c.name for c in find_layers(search(Tied(), image(32, 32)))] == [
-            *("stem", "tied#0", "tied#0 + relu", "tied", "tied + relu"),
+            *("stem", "tied#0", "relu(tied#0)", "tied", "relu(tied)"),
         ]
         assert named_layer(search(Tied(), image(32, 32)), "tied#0").call == 0
 
@@ -287,13 +287,13 @@ def test_layer_cache_is_per_probe():
     torch.manual_seed(0)
     model, x = TwoHeads(), torch.randn(1, 3, 16, 16)
     found = [saywhy.explain(model, x, output=o, relu=False).layers for o in ("a", "b", "a")]
-    assert found == [("a + relu",), ("b + relu",), ("a + relu",)]
+    assert found == [("relu(a)",), ("relu(b)",), ("relu(a)",)]
 
     def on(name):
         return lambda out: out[name][:, 0]
 
     found = [saywhy.explain(model, x, on(n), relu=False).layers for n in ("a", "b", "a")]
-    assert found == [("a + relu",), ("b + relu",), ("a + relu",)]
+    assert found == [("relu(a)",), ("relu(b)",), ("relu(a)",)]
 
 
 def test_equal_lambda_in_a_loop_hits_the_layer_cache():

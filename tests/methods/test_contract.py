@@ -128,6 +128,20 @@ class TestEveryMethod:
         assert bool((found.flatten(2).std(-1) > 0).all())
         assert not found.requires_grad
 
+    def test_maps_and_scores_are_float32_under_autocast(self, name, images):
+        network, batch = network_for(name), images(2)
+        ran = []
+        handle = network.features[0].register_forward_hook(lambda _module, _args, out: ran.append(out.dtype))
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            found = explain(name, network, batch, target=[1, 0])
+            assert torch.is_autocast_enabled("cpu")
+        handle.remove()
+        assert (found.maps.dtype, found.scores.dtype, found.probabilities.dtype) == (torch.float32,) * 3
+        assert bool(torch.isfinite(found.maps).all())
+        # The network itself runs as the user set it.
+        if name not in ATTENTION:
+            assert set(ran) == {torch.bfloat16}
+
     @pytest.mark.slow
     @pytest.mark.parametrize("axes", [1, 3], ids=["signal", "volume"])
     def test_maps_of_signals_and_volumes_have_their_grid(self, name, axes):

@@ -27,36 +27,33 @@ class FunctionCall:
         index: the number of activation functions between the module and this one.
         direct: whether its input is the module's output; False if a sum or another operation lies between.
 
-    >>> str(FunctionCall("relu")), str(FunctionCall("gelu", 1, direct=False))
-    ('relu', '... + gelu#1')
     """
 
     name: str
     index: int = 0
     direct: bool = field(default=True, compare=False)
 
-    def __str__(self) -> str:
-        number = f"#{self.index}" if self.index else ""
-        return f"{'' if self.direct else '... + '}{self.name}{number}"
-
 
 def layer_name(module: str, function: FunctionCall | None) -> str:
     """The name of a layer in results.
 
-    >>> layer_name("conv#0", FunctionCall("relu"))
-    'conv#0 + relu'
+    >>> layer_name("conv#0", FunctionCall("relu")), layer_name("norm2", FunctionCall("gelu", 1, direct=False))
+    ('relu(conv#0)', 'gelu#1(norm2 ...)')
     """
-    return module if function is None else f"{module} + {function}"
+    if function is None:
+        return module
+    number = f"#{function.index}" if function.index else ""
+    return f"{function.name}{number}({module}{'' if function.direct else ' ...'})"
 
 
-def split_name(layer: str) -> tuple[str, str]:
-    """The module part and the function part of a layer's name.
+def module_part(layer: str) -> str:
+    """The module in a layer's name, with the number of the call.
 
-    >>> split_name("conv#0 + relu"), split_name("conv")
-    (('conv#0', 'relu'), ('conv', ''))
+    >>> module_part("relu(conv#0)"), module_part("gelu#1(norm2 ...)"), module_part("conv")
+    ('conv#0', 'norm2', 'conv')
     """
-    module, _, function = layer.partition(" + ")
-    return module, function
+    function, _, rest = layer.partition("(")
+    return rest.removesuffix(")").removesuffix(" ...") if rest else function
 
 
 class ActivationMode(TorchFunctionMode):

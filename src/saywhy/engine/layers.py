@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
-from saywhy.engine.activations import layer_name, split_name
+from saywhy.engine.activations import layer_name, module_part
 from saywhy.engine.bypass import share_through
 from saywhy.engine.layer_memory import Memo, memo_of
 from saywhy.engine.layout import Layout, readings
@@ -96,7 +96,7 @@ def named_layer(search: LayerSearch, layer: str | nn.Module, layout: Layout | No
 
     Args:
         search: the model, its inputs and the probe.
-        layer: dotted name, ``name#i`` for call i, ``name + relu`` for the activation function that the network calls
+        layer: dotted name, ``name#i`` for call i, ``relu(name)`` for the activation function that the network calls
             after this module, or the module itself.
         layout: how to read the layer, for a layout that cannot be proved.
 
@@ -105,8 +105,8 @@ def named_layer(search: LayerSearch, layer: str | nn.Module, layout: Layout | No
         LayoutError: no reading of the layer's output can be proved.
     """
     name, call = spelling(search.model, layer)
-    function = split_name(layer)[1] if isinstance(layer, str) else ""
-    known, key = memo_of(search).named, f"{name}#{call} + {function}"
+    function = layer if isinstance(layer, str) and "(" in layer else None
+    known, key = memo_of(search).named, function or f"{name}#{call}"
     if layout is None and key in known:
         return known[key]
     candidate = _named_candidate(search, name, call, function)
@@ -232,7 +232,7 @@ def _unambiguous(search: LayerSearch, tried: Sequence[Candidate]) -> Candidate |
     return next((c for c in found if depends_on_image(search, c)), None)
 
 
-def _named_candidate(search: LayerSearch, name: str, call: int, function: str) -> Candidate:
+def _named_candidate(search: LayerSearch, name: str, call: int, function: str | None) -> Candidate:
     module = dict(search.model.named_modules(remove_duplicate=False))[name]  # scripted modules have no get_submodule
     if isinstance(module, torch.jit.ScriptModule):
         raise LayerError(
@@ -248,18 +248,18 @@ def _named_candidate(search: LayerSearch, name: str, call: int, function: str) -
         )
     if not -len(records) <= call < len(records):
         raise LayerError(f"layer '{name}' ran {len(records)} times; there is no call {call}. Calls count from 0.")
-    record = records[call]
-    if function:
-        after = {str(r.function): r for r in found if r.function is not None and r.call == record.call}
+    record, spelled = records[call], name if call == -1 else f"{name}#{call}"
+    if function is not None:
+        after = {layer_name(spelled, r.function): r for r in found if r.function and r.call == record.call}
         if function not in after:
-            others = " or ".join(f"'{name} + {other}'" for other in after)
             raise LayerError(
-                f"layer '{name}' is not followed by the function '{function}'. Give '{name}' for the module's own "
-                f"output{f', or {others}' if others else ''}."
+                f"the network calls no function '{function}'. Give '{spelled}' for the module's own output"
+                + "".join(f", or '{other}'" for other in after)
+                + "."
             )
         record = after[function]
     return Candidate(
-        name=layer_name(name if call == -1 else f"{name}#{call}", record.function),
+        name=layer_name(spelled, record.function),
         module=module,
         call=record.call,
         calls=len(records),
@@ -282,7 +282,7 @@ def spelling(model: nn.Module, layer: str | nn.Module) -> tuple[str, int]:
         return names[layer], -1
     if not isinstance(layer, str):
         raise LayerError(f"a layer is a dotted name or a module of the model, got {type(layer).__name__}.")
-    name, _, call = split_name(layer)[0].partition("#")
+    name, _, call = module_part(layer).partition("#")
     known = {name for name, _ in model.named_modules(remove_duplicate=False)} - {""}
     if name not in known:
         likely = ", ".join(f"'{n}'" for n in nearest(name, sorted(known)))

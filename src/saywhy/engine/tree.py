@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from saywhy.engine.autocast import callers_autocast
 from saywhy.engine.axes import Axes
 from saywhy.errors import SaywhyError
 from saywhy.interrupts import interruptible
@@ -176,6 +177,8 @@ class CallFailed(RuntimeError):
 def call(module: Callable[..., Any], inputs: Any) -> Any:
     """Call a module: a tuple is its positional arguments, a dict its keyword arguments, anything else one argument.
 
+    It runs under the autocast of saywhy's caller.
+
     Raises:
         CallFailed: the module raised an error of its own.
     """
@@ -184,11 +187,12 @@ def call(module: Callable[..., Any], inputs: Any) -> Any:
             return map_tensors(call(module, inputs.arguments()), _with_batch)
         if isinstance(inputs, ModelInputs):
             inputs = inputs.arguments()
-        if isinstance(inputs, tuple):
-            return interruptible(lambda: module(*inputs))
-        if isinstance(inputs, Mapping):
-            return interruptible(lambda: module(**inputs))
-        return interruptible(lambda: module(inputs))
+        with callers_autocast():
+            if isinstance(inputs, tuple):
+                return interruptible(lambda: module(*inputs))
+            if isinstance(inputs, Mapping):
+                return interruptible(lambda: module(**inputs))
+            return interruptible(lambda: module(inputs))
     except (SaywhyError, CallFailed, torch.OutOfMemoryError):
         raise
     except Exception as error:

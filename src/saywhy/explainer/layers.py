@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from saywhy.engine.activations import split_name
+from saywhy.engine.activations import module_part
 from saywhy.engine.layers import LayerGroup, find_group, known_groups, named_layer, spelling
 from saywhy.engine.trace import Candidate, LayerProbe, LayerSearch
 from saywhy.errors import InputError
@@ -21,12 +21,12 @@ INPUT = "input"
 
 
 def module_name(layer: str) -> str:
-    """The module name of a layer, without the number of the call and the function after the module.
+    """The module name of a layer, without the number of the call and the function after it.
 
-    >>> module_name("layer4#0 + relu")
+    >>> module_name("relu(layer4#0)")
     'layer4'
     """
-    return split_name(layer)[0].partition("#")[0]
+    return module_part(layer).partition("#")[0]
 
 
 def layer_search(model: Model, config: ExplainConfig, batch: Batch, index: int = 0) -> LayerSearch:

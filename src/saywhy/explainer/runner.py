@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from saywhy.diagnostics import Evidence
 from saywhy.engine import tree
+from saywhy.engine.autocast import outside_autocast
 from saywhy.engine.capture import Capture, LayerNotRun, Watched
 from saywhy.engine.capture import capture as run_capture
 from saywhy.engine.precision import ModelVariant, fastest
@@ -79,13 +80,14 @@ class Runner:
     resolved_layers: Sequence[Candidate] = ()
 
     def model_output(self, samples: int, raw: Any, score: ScoreKind = "logit") -> ModelOutput:
-        """The class scores in the model's output."""
-        return model_output(self.model, self.config, samples, raw, score)
+        """The class scores in the model's output, in at least float32: half precision would lose small differences."""
+        return model_output(self.model, self.config, samples, _at_least_float32(raw), score)
 
     def with_config(self, **changes: Any) -> "Runner":
         """The runner with some settings changed."""
         return replace(self, config=replace(self.config, **changes))
 
+    @outside_autocast()
     def capture(self, batch: Batch) -> tuple[Capture, TargetScores, list[Candidate]]:
         """One pass over a batch, with the layers watched; of several branches the first on which a score depends.
 
@@ -129,6 +131,7 @@ class Runner:
             )
         ]
 
+    @outside_autocast()
     def run(self, batch: Batch) -> BatchResult:
         """Compute the maps of all methods, layers and targets for one batch.
 
@@ -234,6 +237,7 @@ class Runner:
             score=first.output.score,
         )
 
+    @outside_autocast()
     def predict(self, batch: Batch) -> ModelOutput:
         """The model output of one pass without gradients, before any target."""
         with translated(self.model, batch):
@@ -327,12 +331,8 @@ class Runner:
     def _model_runner(self, form: _Form, batch: Batch, target: Target, kind: ScoreKind) -> ModelRunner:
         """A model runner with a fixed target, for methods of several passes."""
 
-        def at_least_single(raw: Any) -> Any:
-            # Half precision would lose small differences of probabilities.
-            return tree.map_tensors(raw, lambda t: at_least_float32(t) if t.is_floating_point() else t)
-
         def output(raw: Any, samples: Tensor, score: ScoreKind = "logit") -> ModelOutput:
-            return self.model_output(len(samples), at_least_single(raw), score)
+            return self.model_output(len(samples), raw, score)
 
         return ModelRunner(
             model=form.module,
@@ -359,6 +359,13 @@ def check_gradient(layer: str, evidence: Evidence) -> None:
             "slope there (a root or norm of 0, a division by nearly 0), or its numbers are too large for the dtype: "
             "change the target or the network there, or use float32."
         )
+
+
+def _at_least_float32(raw: Any) -> Any:
+    """A model's output with tensors of at least float32; the object itself where they are."""
+    if all(not t.is_floating_point() or t.dtype in (torch.float32, torch.float64) for t in tree.tensors(raw)):
+        return raw
+    return tree.map_tensors(raw, lambda t: at_least_float32(t) if t.is_floating_point() else t)
 
 
 def precision_agreement(runner: Runner, batch: Batch, result: BatchResult) -> tuple[str, float] | None:

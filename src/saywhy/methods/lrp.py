@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from saywhy.engine.autocast import callers_autocast
 from saywhy.engine.runner import ModelRunner
 from saywhy.errors import MethodError, MissingExtra
 from saywhy.methods.guided import in_parts
@@ -93,8 +94,9 @@ def _part_maps(runner: ModelRunner, ready: ModelRunner, part: slice, channels: C
     _check_same(scores, at_least_float32(runner.scores(images, samples)))
     maps, sums = [], []
     for t in range(scores.shape[1]):
-        # Target by target: zennit's hooks keep only the last backward pass.
-        (found,) = captured.gradients(slice(t, t + 1)).values()
+        # Target by target: zennit's hooks keep only the last backward pass, in which they run the layers again.
+        with callers_autocast():
+            (found,) = captured.gradients(slice(t, t + 1)).values()
         relevance = at_least_float32(found[:, 0]) * scores[:, t].view(-1, *[1] * (images.ndim - 1))
         maps.append(pooled(relevance, channels))
         sums.append(relevance.double().flatten(1).sum(1))
