@@ -14,13 +14,14 @@ from saywhy.engine.layout import Layout
 from saywhy.engine.precision import Precision
 from saywhy.engine.trace import Candidate
 from saywhy.errors import InputError, MethodError
+from saywhy.explainer.agreement import precision_agreement
 from saywhy.explainer.batch_result import BatchResult
 from saywhy.explainer.config import ExplainConfig, LayerSpec, resolve_methods
 from saywhy.explainer.layers import layer_search
 from saywhy.explainer.metadata import MapMetadata
 from saywhy.explainer.prepare import prepare
 from saywhy.explainer.rerun import Rerunner
-from saywhy.explainer.runner import Runner, precision_agreement
+from saywhy.explainer.runner import Runner
 from saywhy.explainer.samples import run_independent
 from saywhy.explanation import Explanation, Metadata
 from saywhy.methods.fusion import Fusion

@@ -1,12 +1,19 @@
-"""Halving the batch size when memory runs out."""
+"""How many samples run at once: estimated from one sample, and halved when memory runs out."""
 
 import contextlib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from saywhy.engine import traverse, tree
 from saywhy.errors import SaywhyWarning
+
+BUDGET_BYTES = 512 * 2**20
+"""Activations of samples that run at once take about this much memory on the CPU."""
 
 
 class MemoryBudget:
@@ -28,14 +35,14 @@ class MemoryBudget:
         return wanted if self._most is None else min(wanted, self._most)
 
     @contextlib.contextmanager
-    def halved_for(self, count: int) -> Iterator[None]:
+    def halved_for(self, count: int, what: str = "altered images") -> Iterator[None]:
         """Suppress an out-of-memory error for ``count`` items, and allow half as many from then on.
 
         The first time a warning is given. If not even one item fits, the error is raised.
         """
         try:
             yield
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:
             if count <= 1 or not out_of_memory(error):
                 raise
             first, self._most = self._most is None, count // 2
@@ -45,7 +52,7 @@ class MemoryBudget:
             torch.cuda.empty_cache()
         if first:
             warnings.warn(
-                f"{count} altered images at once do not fit into memory; continuing with {self._most} or fewer. "
+                f"{count} {what} at once do not fit into memory; continuing with {self._most} or fewer. "
                 "The result is the same. Set batch_size to choose the number.",
                 SaywhyWarning,
                 stacklevel=2,
@@ -63,3 +70,54 @@ def out_of_memory(error: BaseException) -> bool:
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
+class AllocationCounter(TorchDispatchMode):
+    """Within the block, counts the memory of a forward pass; weights are not counted.
+
+    Attributes:
+        recorded: bytes of all results that were computed with gradients enabled: those that a graph holds.
+        largest: bytes of the inputs and results of the largest operation: those that a pass without a graph holds.
+
+    >>> with AllocationCounter(nn.Identity()) as counter, torch.no_grad():
+    ...     _ = torch.ones(100).float() * 2
+    >>> counter.recorded, counter.largest
+    (0, 800)
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.recorded = 0
+        self.largest = 0
+        self._weights = {id(t) for t in traverse.tensors(model)}
+
+    def __torch_dispatch__(
+        self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if func.is_view:
+            return result
+        given = {id(t): t for t in tree.tensors((args, kwargs or {})) if id(t) not in self._weights}
+        made = sum(t.numel() * t.element_size() for t in tree.tensors(result) if id(t) not in given)
+        self.largest = max(self.largest, made + sum(t.numel() * t.element_size() for t in given.values()))
+        if torch.is_grad_enabled():
+            self.recorded += made
+        return result
+
+
+def budget(device: torch.device) -> int:
+    """The memory in bytes for activations of samples that run at once: a quarter of an accelerator's free memory."""
+    return BUDGET_BYTES if device.type != "cuda" else max(BUDGET_BYTES, torch.cuda.mem_get_info(device)[0] // 4)
+
+
+def samples_within(budget_bytes: int, model: nn.Module, run_one: Callable[[], Any]) -> int:
+    """The number of samples whose forward and backward pass fit into the budget, by the memory of one; at least one.
+
+    Args:
+        budget_bytes: memory for activations and gradients.
+        model: its weights are not counted.
+        run_one: runs the forward pass of one sample, with gradients enabled from the first layer that needs them.
+    """
+    with AllocationCounter(model) as counter:
+        run_one()
+    return max(1, budget_bytes // max(1, counter.recorded + 2 * counter.largest))

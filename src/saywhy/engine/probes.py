@@ -13,6 +13,7 @@ from saywhy.engine import tree
 from saywhy.engine.activations import FunctionCall, hooked
 from saywhy.engine.hooks import Hook
 from saywhy.engine.layout import Layout
+from saywhy.engine.memory import out_of_memory
 
 PROBE_CENTRES = (
     (0.21, 0.36),
@@ -125,10 +126,15 @@ def probe(
     space = tuple(image.shape[2:])
     patches = [_patch(centre, space, side) for centre in _of_axes(centres, len(space))]
     images = torch.cat([image, *(_change(image, patch) for patch in patches)])
-    try:
-        outputs = _record(model, inputs, images, layers, batch)
-    except RuntimeError:
-        outputs = _record(model, inputs, images, layers, 1)
+    outputs = None
+    while outputs is None:
+        try:
+            outputs = _record(model, inputs, images, layers, batch)
+        except RuntimeError as error:
+            if batch == 1:
+                raise
+            # Fewer images where memory runs out; one by one where the model takes no batches.
+            batch = batch // 2 if out_of_memory(error) else 1
     return [Probes(patches, space, some) for some in outputs]
 
 

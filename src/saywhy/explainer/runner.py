@@ -4,7 +4,6 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -14,23 +13,24 @@ from saywhy.engine import tree
 from saywhy.engine.autocast import outside_autocast
 from saywhy.engine.capture import Capture, LayerNotRun, Watched
 from saywhy.engine.capture import capture as run_capture
-from saywhy.engine.precision import ModelVariant, fastest
+from saywhy.engine.memory import samples_within
+from saywhy.engine.precision import fastest
 from saywhy.engine.preserve import exclusive_run
 from saywhy.engine.runner import ModelRunner, input_layer
 from saywhy.engine.trace import Candidate
 from saywhy.errors import GradientError, SaywhyWarning
 from saywhy.explainer.batch_result import BatchResult, concatenated, merged
+from saywhy.explainer.chunks import run_in_parts
 from saywhy.explainer.config import ExplainConfig
 from saywhy.explainer.layers import INPUT, LayerChoice, check_layer_names, module_name
 from saywhy.explainer.outputs import model_output, target_probabilities, target_scores
 from saywhy.methods.method import AttributionResult, Method
-from saywhy.methods.registry import find_method
 from saywhy.models import Model
 from saywhy.models.inputs import Batch, black_of, translated
 from saywhy.models.outputs import settle, settled
 from saywhy.output import ModelOutput, ScoreKind
 from saywhy.shapes import at_least_float32
-from saywhy.targets import PerSampleTarget, Target, TargetScores
+from saywhy.targets import Target, TargetScores
 
 
 @dataclass(frozen=True)
@@ -119,17 +119,12 @@ class Runner:
                 choice.keep((alive or choice.found)[0])
 
     def run_all(self, batch: Batch, size: int | None) -> list[BatchResult]:
-        """Run a batch, in parts of at most ``size`` samples."""
-        if size is None or size >= batch.size:
-            return [self.run(batch)]
-        return [
-            replace(self, config=self.config.of_samples(some)).run(batch.of_samples(some))
-            # The last slice has no end, so that a target for more samples than there are is refused.
-            for some in (
-                slice(start, start + size if start + size < batch.size else None)
-                for start in range(0, batch.size, size)
-            )
-        ]
+        """Run a batch, in parts of at most ``size`` samples, or of as many as fit into the memory budget.
+
+        Raises:
+            InputError: the batch does not fit into memory, or not even one sample of it.
+        """
+        return run_in_parts(self, batch, size)
 
     @outside_autocast()
     def run(self, batch: Batch) -> BatchResult:
@@ -188,14 +183,21 @@ class Runner:
             given_up.add(sample)
         return False
 
-    def _first_pass(self, batch: Batch, candidates: Sequence[Candidate]) -> "_FirstPass":
-        """The pass of all one-pass methods, from which the targets are known too."""
-        one_pass = [m for m in self.config.methods if m.passes == "one"]
+    def _watched(
+        self, batch: Batch, candidates: Sequence[Candidate]
+    ) -> tuple[_Form, dict[str, Watched], list[Watched]]:
+        """The network's form, the layers of all methods by name, and those that the one pass watches."""
         form = self._form(batch, candidates)
         layers = {c.name: form.watched(c) for c in candidates}
         if any(m.at == "input" for m in self.config.methods):
             layers[INPUT] = input_layer(form.inputs)
-        watched = [w for w in layers.values() if w.module is not None or any(m.at == "input" for m in one_pass)]
+        image = any(m.at == "input" and m.passes == "one" for m in self.config.methods)
+        return form, layers, [w for w in layers.values() if w.module is not None or image]
+
+    def _first_pass(self, batch: Batch, candidates: Sequence[Candidate]) -> "_FirstPass":
+        """The pass of all one-pass methods, from which the targets are known too."""
+        one_pass = [m for m in self.config.methods if m.passes == "one"]
+        form, layers, watched = self._watched(batch, candidates)
         if all(w.module is not None for w in watched):  # else the pass has the whole graph, and shows it itself
             settle(self.model, self.config.output, batch, self.config.seed)
         if not watched:
@@ -236,6 +238,19 @@ class Runner:
             scale=first.output.scale,
             score=first.output.score,
         )
+
+    @outside_autocast()
+    def samples_within(self, budget_bytes: int, batch: Batch) -> int:
+        """The number of samples whose pass fits into a memory budget, by the memory of this batch of one sample."""
+        with translated(self.model, batch):
+            known = self.resolved_layers or all(m.at == "input" for m in self.config.methods)
+            choice = None if known else LayerChoice(self.model, self.config, batch)
+            form, _, watched = self._watched(batch, self._candidates(choice))
+
+            def run_one() -> object:
+                return self._pass(form, watched, batch.size) if watched else self._forward(form, batch.size)
+
+            return samples_within(budget_bytes, form.module, run_one)
 
     @outside_autocast()
     def predict(self, batch: Batch) -> ModelOutput:
@@ -366,39 +381,3 @@ def _at_least_float32(raw: Any) -> Any:
     if all(not t.is_floating_point() or t.dtype in (torch.float32, torch.float64) for t in tree.tensors(raw)):
         return raw
     return tree.map_tensors(raw, lambda t: at_least_float32(t) if t.is_floating_point() else t)
-
-
-def precision_agreement(runner: Runner, batch: Batch, result: BatchResult) -> tuple[str, float] | None:
-    """How the copy of ``precision="fast"`` was made, and the lowest correlation of its maps with the model's own.
-
-    Measured once for a model, a shape of inputs and these methods, on the first part of the batch.
-    """
-    if runner.config.precision != "fast":
-        return None
-    batch = batch.of_samples(slice(0, len(result.target_scores.names)))
-    variant = fastest(runner.model.module, batch.inputs, [module_name(c.name) for c in result.layers])
-    if variant.module is runner.model.module:
-        return variant.name, 1.0
-    # Only one-pass methods are compared; Grad-CAM if the request has none.
-    one_pass = tuple(m for m in runner.config.methods if m.passes == "one")
-    known = _agreements.setdefault(variant, {})
-    names = tuple(m.name for m in one_pass)
-    if names not in known:
-        target = runner.config.target.of_samples(slice(0, batch.size))
-        if bool((result.target_scores.classes >= 0).all()):
-            target = PerSampleTarget(result.target_scores.classes)  # the copy's own top class may be another one
-        fast = runner.with_config(target=target, methods=one_pass or (find_method("gradcam"),))
-        exact = fast.with_config(precision="exact").run(batch).maps
-        maps = result.maps if one_pass else fast.run(batch).maps
-        known[names] = min(float(_correlation(maps[key].flatten(2), m.flatten(2)).min()) for key, m in exact.items())
-    return variant.name, known[names]
-
-
-_agreements: "WeakKeyDictionary[ModelVariant, dict[tuple[str, ...], float]]" = WeakKeyDictionary()
-
-
-def _correlation(a: Tensor, b: Tensor) -> Tensor:
-    """Pearson correlation over the last axis; 1 where both are constant."""
-    a, b = (t.double() - t.double().mean(-1, keepdim=True) for t in (a, b))
-    size = a.norm(dim=-1) * b.norm(dim=-1)
-    return torch.where(size > 0, (a * b).sum(-1) / torch.where(size > 0, size, 1.0), (a == b).all(-1).double())

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from saywhy.engine import tree
 from saywhy.engine.axes import Axes
 from saywhy.engine.first_layer import remembered
+from saywhy.engine.memory import out_of_memory
 from saywhy.engine.preserve import preserve_state
 from saywhy.errors import InputError, nearest
 from saywhy.images import SourceImage, image_from_tensor, read_image
@@ -140,6 +141,8 @@ def translated(model: Model, batch: Batch) -> Iterator[None]:
     try:
         yield
     except tree.CallFailed as failed:
+        if out_of_memory(failed):
+            raise
         error = failed.__cause__
         shapes = ", ".join(f"{t.dtype} {list(t.shape)}".removeprefix("torch.") for t in tree.tensors(batch.inputs))
         raise InputError(
