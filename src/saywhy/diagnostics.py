@@ -90,6 +90,8 @@ def layout_diagnostic(candidate: Candidate) -> Diagnostic:
             "warning",
             f"{proof.layout}: not proved, the layer responded to {proof.responses} of {proof.changes} changed patches",
         )
+    if proof is not None and proof.responses and not proof.undecided:
+        return Diagnostic("layout", "warning", str(proof))
     if proof is not None and proof.distance > 0:
         return Diagnostic("layout", "warning", f"{proof.layout}: not proved, no change of the image moved this layer")
     return Diagnostic("layout", "warning", f"{proof.layout if proof else 'layout'}: given by the user, not proved")

@@ -70,7 +70,8 @@ def explain(
         layer: None finds the deepest layer that is proved to be a map of the image and has a gradient of the target.
             Where branches of the network carry the score, it is the last layer before them, or the sum of the maps of
             all branches (``"a + b"`` in ``layers``). A dotted name (``"layer4#0"`` for the first call of a layer that
-            runs several times), a module, or a list takes these layers.
+            runs several times, ``"relu(conv3)"`` for the activation function that the network calls after a module), a
+            module, or a list takes these layers.
         score: what a class's score is: ``"logit"`` (before the softmax, as the Grad-CAM paper says),
             ``"probability"``, ``"log-probability"`` or ``"log-odds"``; None is the one of each method's paper.
         fuse: ``"mean"``, ``"max"``, ``"product"`` or ``"refine"`` makes one map of several layers.
@@ -82,8 +83,9 @@ def explain(
             samples. None finds both, or refuses where they cannot be found.
         precision: ``"exact"`` runs the model as it is; ``"fast"`` a copy in the form that the machine runs fastest,
             with the agreement of the maps measured and reported in the diagnostics.
-        batch_size: how many samples (or altered images of one sample) run at once; None is all samples, and 16 altered
-            images. It never changes the result.
+        batch_size: how many samples (or altered images of one sample) run at once; None is as many samples as fit into
+            a memory budget (half a gigabyte of activations on the CPU), and 16 altered images. It changes the result
+            by rounding only.
         create_graph: keep the graph, so that a loss may contain the maps; the model's mode is then left as it is.
         seed: seeds everything random inside the model or a method (masks, noise).
         keep_model: keep the model and the inputs (``explanation.explainer``), for ``counterfactual``,

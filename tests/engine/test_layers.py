@@ -11,7 +11,7 @@ from placed_networks import Placed, SmallViT, image, search
 from saywhy.engine.layers import ALIVE, find_layer, find_layers, named_layer
 from saywhy.engine.layout import Layout
 from saywhy.engine.trace import LayerProbe, LayerSearch
-from saywhy.errors import LayerError, LayoutError
+from saywhy.errors import LayerError, LayoutError, SaywhyWarning
 
 
 def convolutions(*tail: nn.Module, channels: int = 8) -> nn.Sequential:
@@ -365,3 +365,37 @@ def test_layer_that_does_not_depend_on_the_image_is_no_unambiguous_layer():
 
     with pytest.raises(LayoutError):
         named_layer(search(Positions().eval(), image(64, 64)), "encode")
+
+
+def coarse(seed: int, shuffled: bool = False) -> nn.Module:
+    """A network whose last map has 4 x 4 cells that see most of the image; the cells may be out of place."""
+    torch.manual_seed(seed)
+    last = [nn.Unflatten(2, (4, 4))] if shuffled else []
+    order = [Shuffled()] if shuffled else []
+    stages = [nn.Conv2d(3 if i == 0 else 12, 12, 7, 2, 3) for i in range(4)]
+    return nn.Sequential(
+        nn.Sequential(*(part for conv in stages for part in (conv, nn.ReLU())), *order, *last), *pooled_head(12)
+    ).eval()
+
+
+class Shuffled(nn.Module):
+    """Cells in another order, [batch, channel, cell]."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        order = torch.randperm(x[0, 0].numel(), generator=torch.Generator().manual_seed(0))
+        return x.flatten(2)[..., order]
+
+
+def test_named_coarse_map_is_taken_with_a_warning_where_it_is_not_proved():
+    network, x = coarse(4), image(64, 64)
+    for _ in range(2):  # also from memory
+        with pytest.warns(SaywhyWarning, match="layer '0' is read as channels-first 4×4: not proved"):
+            assert named_layer(search(network, x), "0").proof.layout == Layout("channels-first", (4, 4))
+    with pytest.warns(SaywhyWarning, match="not proved"):
+        found = saywhy.explain(network, x, 0, layer="0", relu=False)
+    assert "selectivity" in str(found.diagnostics)
+
+
+def test_named_coarse_map_with_its_cells_out_of_place_is_refused():
+    with pytest.raises(LayoutError, match="no reading of it"):
+        named_layer(search(coarse(1, shuffled=True), image(64, 64)), "0")

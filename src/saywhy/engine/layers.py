@@ -5,6 +5,7 @@ exactly zero; the deepest useful layer lies inside the last block. For a network
 feature map. No layer is looked up by name: the network runs once, and the choice follows from what the layers gave.
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -18,7 +19,7 @@ from saywhy.engine.layout import Layout, readings
 from saywhy.engine.proof import Proof
 from saywhy.engine.recorded_pass import record_pass
 from saywhy.engine.trace import ALIVE, Candidate, LayerSearch, depends_on_image, gradient_around, proved, trace
-from saywhy.errors import LayerError, LayoutError, nearest
+from saywhy.errors import LayerError, LayoutError, SaywhyWarning, nearest
 
 __all__ = ["ALIVE", "LayerGroup", "find_group", "find_layer", "find_layers", "named_layer", "spelling"]
 
@@ -28,6 +29,12 @@ ENOUGH = 0.95
 _TRIED_AT_ONCE = 12  # candidates proved with one run of the changed images
 
 _MOST_BRANCHES = 8
+
+_COARSE = 7
+"""Grids of at most so many cells a side are too coarse for a proof where every cell sees most of the image."""
+
+_PLAUSIBLE = 0.25
+"""The least selectivity of a named layer that is taken without a proof."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +115,7 @@ def named_layer(search: LayerSearch, layer: str | nn.Module, layout: Layout | No
     function = layer if isinstance(layer, str) and "(" in layer else None
     known, key = memo_of(search).named, function or f"{name}#{call}"
     if layout is None and key in known:
+        _warn_if_unproved(known[key])
         return known[key]
     candidate = _named_candidate(search, name, call, function)
     if layout is not None:
@@ -119,14 +127,40 @@ def named_layer(search: LayerSearch, layer: str | nn.Module, layout: Layout | No
             f"{_times(search.space)}. Choose a layer before the pooling; saywhy.layers(model, image) lists them."
         )
     (tried,) = proved(search, [candidate])
-    if tried.proof is None or not (tried.proof.holds or _unambiguous(search, [tried])):
+    proof = tried.proof
+    if proof is None or not (proof.holds or _unambiguous(search, [tried]) or _plausible(tried, search.space)):
         raise LayoutError(
             f"layer '{candidate.name}' gives {_times(candidate.shape)}, and no reading of it as a map follows changes "
             f"of the image (best: {tried.proof}). Choose another layer, or give "
             "layout=saywhy.Layout(...) if you know how to read it."
         )
     known[key] = tried
+    _warn_if_unproved(tried)
     return tried
+
+
+def _plausible(tried: Candidate, space: Sequence[int]) -> bool:
+    """Whether a layer that the user names is taken without a proof: a coarse map in the image's shape, not contradicted.
+
+    A few cells, of which each sees most of the image, cannot be told apart well by changes of the image.
+    """
+    proof = tried.proof
+    if proof is None or proof.layout.kind != "channels-first" or proof.selectivity < _PLAUSIBLE:
+        return False
+    if proof.aligned and proof.displacement > 1:  # the cells are somewhere else
+        return False
+    sides = [pixels / cells for pixels, cells in zip(space, proof.layout.grid, strict=True)]
+    return max(proof.layout.grid) <= _COARSE and max(sides) < 2 * min(sides)
+
+
+def _warn_if_unproved(named: Candidate) -> None:
+    if named.proof is not None and not named.proof.holds and not named.proof.undecided:
+        warnings.warn(
+            f"layer '{named.name}' is read as {named.proof}. Its cells see too much of the image for a proof: the map "
+            "may be displaced. A layer with a finer grid can be proved; layout=saywhy.Layout(...) says that you know.",
+            SaywhyWarning,
+            stacklevel=2,
+        )
 
 
 def _choose(search: LayerSearch, memo: Memo[LayerGroup]) -> LayerGroup:
