@@ -11,6 +11,7 @@ from saywhy.engine.capture import Capture
 from saywhy.engine.exclusive import exclusive
 from saywhy.engine.layers import find_layers
 from saywhy.engine.layout import Layout
+from saywhy.engine.memory import refused_if_out_of_memory
 from saywhy.engine.precision import Precision
 from saywhy.engine.trace import Candidate
 from saywhy.errors import InputError, MethodError
@@ -127,7 +128,7 @@ def explain(
             f"fuse needs methods at a layer, but {methods[0].name} is of the image itself. Leave out fuse."
         )
     runner, batch = prepare(model, inputs, config, axes)
-    with exclusive(runner.model.module):
+    with exclusive(runner.model.module), refused_if_out_of_memory():
         explanation = _explanation(runner, batch, batch_size, warn=True)
     explanation = explanation.fuse(fuse) if fuse is not None else explanation
     return explanation if keep_model else explanation.without_explainer()
@@ -158,7 +159,7 @@ def capture(
         as_target(target), layer=layer, layout=layout, score=score, output=output, create_graph=create_graph
     )
     runner, batch = prepare(model, inputs, config, axes)
-    with exclusive(runner.model.module):
+    with exclusive(runner.model.module), refused_if_out_of_memory():
         return runner.capture(batch)[0]
 
 
@@ -188,7 +189,7 @@ def layers(
     [('0', 'features'), ('1', 'features'), ('2', 'scores')]
     """
     runner, batch = prepare(model, inputs, ExplainConfig(as_target(target), output=output), axes)
-    with exclusive(runner.model.module), translated(runner.model, batch):
+    with exclusive(runner.model.module), refused_if_out_of_memory(), translated(runner.model, batch):
         return find_layers(layer_search(runner.model, runner.config, batch))
 
 
@@ -204,7 +205,7 @@ def _explanation(runner: Runner, batch: Batch, size: int | None, *, warn: bool) 
     at_once = -(-batch.size // len(results))
 
     def rerun(runner: Runner, batch: Batch, *, warn: bool = False) -> Explanation:
-        with exclusive(runner.model.module):
+        with exclusive(runner.model.module), refused_if_out_of_memory():
             return _explanation(runner, batch, at_once, warn=warn)
 
     pairs = tuple(collected.maps)

@@ -232,6 +232,6 @@ def test_in_place_function_on_a_view_gives_the_map_of_the_module():
 def test_no_hook_stays_after_a_call_or_an_error():
     model = relu_model()
     saywhy.explain(model, image(), 0, relu=False)
-    with pytest.raises(RuntimeError, match="mine"):
+    with pytest.raises(saywhy.errors.TargetError, match="mine"):
         saywhy.explain(model, image(), lambda out: (_ for _ in ()).throw(RuntimeError("mine")), relu=False)
     assert not any(module._forward_hooks for module in model.modules())

@@ -140,7 +140,7 @@ def named_layer(search: LayerSearch, layer: str | nn.Module, layout: Layout | No
 
 
 def _plausible(tried: Candidate, space: Sequence[int]) -> bool:
-    """Whether a layer that the user names is taken without a proof: a coarse map in the image's shape, not contradicted.
+    """Whether a layer that the user names is taken without a proof: a coarse map of the image's shape that fits.
 
     A few cells, of which each sees most of the image, cannot be told apart well by changes of the image.
     """

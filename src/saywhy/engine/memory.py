@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from saywhy.engine import traverse, tree
-from saywhy.errors import SaywhyWarning
+from saywhy.errors import InputError, SaywhyWarning, first_line
 
 BUDGET_BYTES = 512 * 2**20
 """Activations of samples that run at once take about this much memory on the CPU."""
@@ -57,6 +57,24 @@ class MemoryBudget:
                 SaywhyWarning,
                 stacklevel=2,
             )
+
+
+@contextlib.contextmanager
+def refused_if_out_of_memory() -> Iterator[None]:
+    """Turn an out-of-memory error into one that says what to do.
+
+    Raises:
+        InputError: memory ran out.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        raise InputError(
+            f"the model with this input does not fit into memory ({first_line(error)}). Give smaller images, or fewer "
+            "at once (batch_size=1)."
+        ) from error
 
 
 def out_of_memory(error: BaseException) -> bool:

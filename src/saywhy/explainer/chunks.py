@@ -8,8 +8,8 @@ from weakref import WeakKeyDictionary
 from torch import nn
 
 from saywhy.engine import tree
-from saywhy.engine.memory import MemoryBudget, budget, out_of_memory
-from saywhy.errors import InputError, TargetError, first_line
+from saywhy.engine.memory import MemoryBudget, budget
+from saywhy.errors import TargetError
 from saywhy.models.inputs import Batch
 
 if TYPE_CHECKING:
@@ -26,26 +26,15 @@ def run_in_parts(runner: "Runner", batch: Batch, size: int | None) -> list["Batc
     """Run a batch in parts of at most ``size`` samples, or of as many as fit into the memory budget.
 
     A part that does not fit into memory is halved.
-
-    Raises:
-        InputError: the batch does not fit into memory, or not even one sample of it.
     """
     most = min(size or chunk_size(runner, batch), batch.size)
     room, results, start = MemoryBudget(), [], 0
     while start < batch.size:
         stop = min(start + room.at_most(most), batch.size)
         halved = room.halved_for(stop - start, "samples") if size or divisible(runner, batch) else nullcontext()
-        try:
-            with halved:
-                results.append(_run_part(runner, batch, start, stop))
-                start = stop
-        except (RuntimeError, MemoryError) as error:
-            if not out_of_memory(error):
-                raise
-            raise InputError(
-                f"a batch of {stop - start} does not fit into memory ({first_line(error)}). Give smaller images, or "
-                "fewer at once (batch_size=)."
-            ) from error
+        with halved:
+            results.append(_run_part(runner, batch, start, stop))
+            start = stop
     return results
 
 

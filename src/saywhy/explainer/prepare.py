@@ -8,6 +8,7 @@ from torch import nn
 
 from saywhy.engine import tree
 from saywhy.engine.exclusive import exclusive
+from saywhy.engine.memory import refused_if_out_of_memory
 from saywhy.errors import InputError, SaywhyWarning
 from saywhy.explainer.config import ExplainConfig
 from saywhy.explainer.runner import Runner
@@ -35,7 +36,7 @@ def prepare(
         model = replace(model, axes=as_input(axes))
     check_words(model, inputs)
     config = config if config.output is not None else replace(config, output=model.output)
-    with exclusive(model.module):  # both may run the network
+    with exclusive(model.module), refused_if_out_of_memory():  # both may run the network
         batch = as_batch(model, inputs)
         if not config.create_graph:  # in training a batch norm mixes the samples on purpose
             batch = with_samples(model, config, batch)

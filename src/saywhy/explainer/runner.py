@@ -87,13 +87,12 @@ class Runner:
         """The runner with some settings changed."""
         return replace(self, config=replace(self.config, **changes))
 
-    @outside_autocast()
     def capture(self, batch: Batch) -> tuple[Capture, TargetScores, list[Candidate]]:
         """One pass over a batch, with the layers watched; of several branches the first on which a score depends.
 
         Warns if other branches carry evidence too, and there is no layer before them.
         """
-        with translated(self.model, batch):
+        with outside_autocast(), translated(self.model, batch):
             settle(self.model, self.config.output, batch, self.config.seed)
             choice = None if self.resolved_layers else LayerChoice(self.model, self.config, batch)
             while True:
@@ -119,21 +118,16 @@ class Runner:
                 choice.keep((alive or choice.found)[0])
 
     def run_all(self, batch: Batch, size: int | None) -> list[BatchResult]:
-        """Run a batch, in parts of at most ``size`` samples, or of as many as fit into the memory budget.
-
-        Raises:
-            InputError: the batch does not fit into memory, or not even one sample of it.
-        """
+        """Run a batch, in parts of at most ``size`` samples, or of as many as fit into the memory budget."""
         return run_in_parts(self, batch, size)
 
-    @outside_autocast()
     def run(self, batch: Batch) -> BatchResult:
         """Compute the maps of all methods, layers and targets for one batch.
 
         Layers are found again for samples whose score does not depend on those that are known. Samples that the network
         does not run together are explained one by one.
         """
-        with translated(self.model, batch):
+        with outside_autocast(), translated(self.model, batch):
             choice = None
             if not any(m.at == "layer" for m in self.config.methods):
                 check_layer_names(self.model, self.config)
@@ -215,7 +209,7 @@ class Runner:
     def _all_passes(self, batch: Batch, candidates: list[Candidate], first: "_FirstPass") -> BatchResult:
         """The result with the methods of several passes."""
         maps, attributions = dict(first.maps), {}
-        with translated(self.model, batch):
+        with outside_autocast(), translated(self.model, batch):
             for method in self.config.methods:
                 if method.passes == "several":
                     # The targets are those of the unaltered image.
@@ -239,10 +233,9 @@ class Runner:
             score=first.output.score,
         )
 
-    @outside_autocast()
     def samples_within(self, budget_bytes: int, batch: Batch) -> int:
         """The number of samples whose pass fits into a memory budget, by the memory of this batch of one sample."""
-        with translated(self.model, batch):
+        with outside_autocast(), translated(self.model, batch):
             known = self.resolved_layers or all(m.at == "input" for m in self.config.methods)
             choice = None if known else LayerChoice(self.model, self.config, batch)
             form, _, watched = self._watched(batch, self._candidates(choice))
@@ -252,10 +245,9 @@ class Runner:
 
             return samples_within(budget_bytes, form.module, run_one)
 
-    @outside_autocast()
     def predict(self, batch: Batch) -> ModelOutput:
         """The model output of one pass without gradients, before any target."""
-        with translated(self.model, batch):
+        with outside_autocast(), translated(self.model, batch):
             settle(self.model, self.config.output, batch, self.config.seed)
             _, output = self._forward(self._form(batch, self.resolved_layers), batch.size)
         return output
@@ -266,7 +258,7 @@ class Runner:
 
     def model_runner(self, batch: Batch, score: ScoreKind) -> ModelRunner:
         """A model runner for altered images; ``score`` is the kind of class scores."""
-        with translated(self.model, batch):
+        with outside_autocast(), translated(self.model, batch):
             settle(self.model, self.config.output, batch, self.config.seed)
         form = self._form(batch, self.resolved_layers)
         return self.with_config(score=None)._model_runner(form, batch, self.config.target, score)
