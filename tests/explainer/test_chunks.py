@@ -99,6 +99,13 @@ def test_layer_is_proved_where_few_images_fit(most, error):
     assert max(size for size in network.sizes if size <= most) == most
 
 
+@pytest.mark.usefixtures("little_memory")
+def test_named_layer_of_a_large_image_is_proved_with_one_image_at_a_time():
+    network = Recorder()
+    saywhy.explain(network, torch.randn(1, 3, 64, 64), 0, layer="relu")
+    assert set(network.sizes) == {1}
+
+
 PEAK = """
     import resource, sys, warnings
     import torch

@@ -273,7 +273,7 @@ def _named_candidate(search: LayerSearch, name: str, call: int, function: str | 
             f"layer '{name}' is scripted, so its output cannot be recorded. Give the network as it was before "
             "scripting, or choose a layer that is not scripted; saywhy.layers(model, image) lists them."
         )
-    found = record_pass(search.model, search.sample(), only=[module]).records
+    found = record_pass(search.model, search.sample(), only=[module], graph=False).records
     records = [r for r in found if r.function is None]
     if not records:
         raise LayerError(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from saywhy.engine import traverse, tree
@@ -14,6 +14,10 @@ from saywhy.errors import InputError, SaywhyWarning, first_line
 
 BUDGET_BYTES = 512 * 2**20
 """Activations of samples that run at once take about this much memory on the CPU."""
+
+
+_LARGEST = 50
+"""Inputs and results of the largest operation take about this many times the memory of the image (in VGG-16: 43)."""
 
 
 class MemoryBudget:
@@ -72,8 +76,8 @@ def refused_if_out_of_memory() -> Iterator[None]:
         if not out_of_memory(error):
             raise
         raise InputError(
-            f"the model with this input does not fit into memory ({first_line(error)}). Give smaller images, or fewer "
-            "at once (batch_size=1)."
+            f"the model with this input does not fit into memory ({first_line(error)}). Give smaller images, "
+            "fewer at once (batch_size=1), or the layer (layer=): finding it takes more memory than a prediction."
         ) from error
 
 
@@ -126,6 +130,16 @@ class AllocationCounter(TorchDispatchMode):
 def budget(device: torch.device) -> int:
     """The memory in bytes for activations of samples that run at once: a quarter of an accelerator's free memory."""
     return BUDGET_BYTES if device.type != "cuda" else max(BUDGET_BYTES, torch.cuda.mem_get_info(device)[0] // 4)
+
+
+def images_at_once(image: Tensor, most: int) -> int:
+    """How many images of the size of ``image`` [1, channel, *space] may run together without a graph, at most ``most``.
+
+    >>> images_at_once(torch.zeros(1, 3, 224, 224), 5), images_at_once(torch.zeros(1, 3, 2000, 2000), 5)
+    (5, 1)
+    """
+    one = max(1, image.numel() * image.element_size())
+    return max(1, min(most, budget(image.device) // (_LARGEST * one)))
 
 
 def samples_within(budget_bytes: int, model: nn.Module, run_one: Callable[[], Any]) -> int:

@@ -13,7 +13,7 @@ from saywhy.engine import tree
 from saywhy.engine.activations import FunctionCall, hooked
 from saywhy.engine.hooks import Hook
 from saywhy.engine.layout import Layout
-from saywhy.engine.memory import out_of_memory
+from saywhy.engine.memory import images_at_once, out_of_memory
 
 PROBE_CENTRES = (
     (0.21, 0.36),
@@ -118,7 +118,7 @@ def probe(
         model: in evaluation mode.
         inputs: the inputs of one sample.
         layers: the layers to record.
-        batch: how many images run together; they run one by one if the model takes no batches.
+        batch: how many images run together at most; fewer if memory is short, one if the model takes no batches.
         centres: the centres of the patches, as shares of the image's size.
         side: the side of the patches, as a share of the image's.
     """
@@ -126,7 +126,7 @@ def probe(
     space = tuple(image.shape[2:])
     patches = [_patch(centre, space, side) for centre in _of_axes(centres, len(space))]
     images = torch.cat([image, *(_change(image, patch) for patch in patches)])
-    outputs = None
+    batch, outputs = images_at_once(image, batch), None
     while outputs is None:
         try:
             outputs = _record(model, inputs, images, layers, batch)

@@ -79,6 +79,7 @@ def record_pass(
     only: Sequence[nn.Module] | None = None,
     replaced: Mapping[str, Tensor] = MappingProxyType({}),
     cut: Collection[tuple[nn.Module, int, FunctionCall | None]] = (),
+    graph: bool = True,
 ) -> Pass:
     """Run one sample with a graph from the image on, and record the outputs of modules and activation functions.
 
@@ -88,6 +89,7 @@ def record_pass(
         only: the modules to record, with the functions after them; None records all.
         replaced: values for some parameters, by name, in this run only.
         cut: layers (module, call, function) through which no gradient passes in this run.
+        graph: False records no graph, which takes no more memory than a prediction.
     """
     records: list[Record] = []
     counts: dict[nn.Module, int] = {}
@@ -137,7 +139,7 @@ def record_pass(
         if only is not None
         else [m for m, name in names.items() if name and not isinstance(m, _SKIPPED)]
     )
-    with exclusive_run(model), torch.inference_mode(False), torch.enable_grad():
+    with exclusive_run(model), torch.inference_mode(False), torch.set_grad_enabled(graph):
         sample = tree.map_tensors(sample, with_graph)
         image = tree.image_tensor(sample)
         sample = tree.replace_tensor(sample, image, image.clone())  # the network may write into its input
