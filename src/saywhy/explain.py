@@ -14,8 +14,9 @@ from saywhy.engine.layout import Layout
 from saywhy.engine.memory import refused_if_out_of_memory
 from saywhy.engine.precision import Precision
 from saywhy.engine.trace import Candidate
-from saywhy.errors import InputError, MethodError
+from saywhy.errors import GradientError, InputError, LayoutError, MethodError
 from saywhy.explainer.agreement import precision_agreement
+from saywhy.explainer.alternatives import with_alternatives
 from saywhy.explainer.batch_result import BatchResult
 from saywhy.explainer.config import ExplainConfig, LayerSpec, resolve_methods
 from saywhy.explainer.layers import layer_search
@@ -196,7 +197,10 @@ def layers(
 def _explanation(runner: Runner, batch: Batch, size: int | None, *, warn: bool) -> Explanation:
     """Run a request on a batch, at most ``size`` samples at once, and collect the results."""
     version = runner.model.version()
-    results = run_independent(runner, batch, size)
+    try:
+        results = run_independent(runner, batch, size)
+    except (GradientError, LayoutError) as error:
+        raise with_alternatives(error, runner, batch) from error
     collected = MapMetadata.of(runner, results, precision_agreement(runner, batch, results[0]))
     targets = [row for result in results for row in result.target_scores.names]
     if warn:

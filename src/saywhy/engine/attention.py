@@ -75,9 +75,10 @@ class AttentionCapture:
             raw = torch.autograd.grad(score, found, retain_graph=True, allow_unused=True) if score.requires_grad else ()
         if all(g is None for g in raw):
             raise GradientError(
-                "the target does not depend on the attention of this network. Choose a target that uses the output of "
-                "its transformer. If the model's forward runs its last part under torch.no_grad(), or its blocks again "
-                "in the backward pass (activation checkpointing), remove that."
+                "the target does not depend on the attention of this network, or not in a way that autograd sees. "
+                "Choose a target that uses the output of its transformer. If the model's forward runs its last part "
+                "under torch.no_grad(), or its blocks again in the backward pass (activation checkpointing), remove "
+                "that."
             )
         return [self._by_head(torch.zeros_like(A) if g is None else g) for g, A in zip(raw, found, strict=True)]
 

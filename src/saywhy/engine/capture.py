@@ -10,13 +10,14 @@ import contextlib
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import Node
 
-from saywhy.engine import checkpoints, graph, traverse, tree
+from saywhy.engine import checkpoints, graph, no_gradient, traverse, tree
 from saywhy.engine.activations import FunctionCall, hooked
 from saywhy.engine.layout import Layout
 from saywhy.engine.preserve import exclusive_run, preserve_state
@@ -65,6 +66,8 @@ class _Tap:
 
     watched: Watched
     recorded: list[Tensor] = field(default_factory=list)
+    graph_ended: bool = False
+    """Whether the network's own no_grad block ended the graph of an earlier layer or call."""
 
     def tensor(self) -> Tensor:
         """The output of the chosen call."""
@@ -103,6 +106,8 @@ class Capture:
     _create_graph: bool
     _training_model: nn.Module | None = None
     """A model in training mode; it is in evaluation mode while checkpointed blocks are run again."""
+    _reason: Callable[[], str] = str
+    """Finds out why there is no gradient, for a refusal."""
 
     def gradients(self, targets: slice = slice(None)) -> dict[str, Tensor]:
         """By layer, ``G[b, t, c, ...] = d scores[b, t] / d activations[b, c, ...]``, [batch, target, channel, *space].
@@ -146,25 +151,22 @@ class Capture:
             GradientError: the score does not depend on any of the layers, or an operation has no second derivative.
         """
         watched = [tap.tensor() for tap in self._taps]
+        if not self._scores.requires_grad:
+            raise GradientError(self._reason())
         with self._evaluation_mode(), torch.inference_mode(False), torch.enable_grad(), checkpoints.translate_errors():
             total = self._scores[:, target].sum()
             first = torch.autograd.grad(total, watched, retain_graph=True, create_graph=True, allow_unused=True)
             if all(g is None for g in first):
-                raise GradientError(self._no_dependence())
+                raise GradientError(self._reason())
             pairs = [_hessian_product(g, w) for g, w in zip(first, watched, strict=True)]
         maps = [[tap.watched.layout.to_maps(t) for t in pair] for tap, pair in zip(self._taps, pairs, strict=True)]
         return {tap.watched.name: (G, HA) for tap, (G, HA) in zip(self._taps, maps, strict=True)}
 
-    def _no_dependence(self) -> str:
-        names = ", ".join(f"'{tap.watched.name}'" for tap in self._taps)
-        return (
-            f"the target does not depend on layer {names}. Choose a layer on the way to the score, "
-            "or a target that uses this part of the output."
-        )
-
     def _backward(self, columns: range) -> list[Tensor]:
         """By layer, raw gradients [target, *shape of the layer's output]."""
         watched = [tap.tensor() for tap in self._taps]
+        if not self._scores.requires_grad:
+            raise GradientError(self._reason())
         with self._evaluation_mode(), torch.inference_mode(False), torch.enable_grad(), checkpoints.translate_errors():
             scores = self._scores[:, columns.start : columns.stop]
             found = (
@@ -173,7 +175,7 @@ class Capture:
                 else self._backward_batched(scores, watched)
             )
         if all(g is None for g in found):
-            raise GradientError(self._no_dependence())
+            raise GradientError(self._reason())
         count = len(columns)
         return [
             g if g is not None else torch.zeros_like(w).expand(count, *w.shape)
@@ -272,6 +274,7 @@ def capture(
     score: Callable[[Any], Tensor],
     *,
     create_graph: bool = False,
+    needs_gradients: bool = True,
     seed: int | None = None,
     context: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext,
 ) -> Capture:
@@ -284,6 +287,7 @@ def capture(
         score: maps the model's output to scores [batch, target].
         create_graph: keep a graph through the whole network, so that a loss may contain maps. The model's mode is then
             left as it is.
+        needs_gradients: refuse a score without a gradient. Else asking for its gradients raises the error.
         seed: seeds random operations inside the model.
         context: a context for the forward pass, for example autocast.
 
@@ -298,27 +302,26 @@ def capture(
         def forward(graph_from_start: bool) -> tuple[Any, Tensor]:
             for tap in taps:
                 tap.recorded.clear()
-            return _forward(model, inputs, taps, score, context, graph_from_start=graph_from_start)
+            return _forward(model, inputs, taps, score, context, needs_gradients, graph_from_start=graph_from_start)
 
         try:
             output, scores = forward(create_graph)
+            # The model's own no_grad block ends after the layer and restores the grad mode from before the hook.
+            again = not scores.requires_grad or any(tap.graph_ended for tap in taps)
         except tree.CallFailed as failed:
             # A view from before the layer is written to after it, which torch allows only with the graph of both.
             if create_graph or "view was created in no_grad mode" not in str(failed):
                 raise
-            output, scores = forward(True)
-        if not scores.requires_grad and not create_graph:
-            # The model's own no_grad block ends after the layer and restores the grad mode from before the hook.
+            again = True
+        if again and not create_graph:
             output, scores = forward(True)
     activations = {}
     for tap in taps:
         maps = tap.watched.layout.to_maps(tap.tensor())
         activations[tap.watched.name] = maps if create_graph else maps.detach()
-    if not scores.requires_grad:
-        raise GradientError(
-            "the score has no gradient with respect to the layer. Either the target does not use the model's output, "
-            "or the model's forward runs its last part under torch.no_grad() or detaches a tensor: remove that."
-        )
+    why = partial(no_gradient.reason, model, inputs, layers, score, seed)
+    if needs_gradients and not scores.requires_grad:
+        raise GradientError(why())
     return Capture(
         output=output,
         scores=scores if create_graph else scores.detach(),
@@ -328,6 +331,7 @@ def capture(
         _scores=scores,
         _create_graph=create_graph,
         _training_model=model if not create_graph and any(m.training for m in traverse.modules(model)) else None,
+        _reason=why,
     )
 
 
@@ -337,6 +341,7 @@ def _forward(
     taps: Sequence[_Tap],
     score: Callable[[Any], Tensor],
     context: Callable[[], contextlib.AbstractContextManager[Any]],
+    needs_gradients: bool,
     *,
     graph_from_start: bool,
 ) -> tuple[Any, Tensor]:
@@ -351,7 +356,9 @@ def _forward(
                     watched = tap.watched
                     if watched.module is not None:
                         call = -1 if watched.function is None else watched.call
-                        hooks.enter_context(hooked(watched.module, watched.function, call, _recording_hook(tap)))
+                        hooks.enter_context(
+                            hooked(watched.module, watched.function, call, _recording_hook(tap, taps, needs_gradients))
+                        )
                 output = tree.call(model, inputs)
         except RuntimeError as error:
             if "nference tensor" in str(error):
@@ -373,7 +380,7 @@ def _tap_image(inputs: Any, tap: _Tap) -> Any:
     return tree.replace_tensor(inputs, image, recorded.clone())
 
 
-def _recording_hook(tap: _Tap) -> Callable[[nn.Module, Any, Any], Any]:
+def _recording_hook(tap: _Tap, taps: Sequence[_Tap], needs_gradients: bool) -> Callable[[nn.Module, Any, Any], Any]:
     def record(_module: nn.Module, _args: Any, output: Any) -> Any:
         tensor = tree.feature_tensor(output)
         if tensor is None:
@@ -382,11 +389,15 @@ def _recording_hook(tap: _Tap) -> Callable[[nn.Module, Any, Any], Any]:
                 "Choose a layer that gives feature maps."
             )
         if tensor.is_inference():
+            if not needs_gradients:
+                tap.recorded.append(tensor.clone())
+                return None
             raise GradientError(
                 f"layer '{tap.watched.name}' runs inside the model's own torch.inference_mode() block. "
                 "Use torch.no_grad() there, or choose a layer after that block."
             )
         if not torch.is_grad_enabled():
+            tap.graph_ended |= any(other.recorded for other in taps)
             torch.set_grad_enabled(True)
         recorded = tensor if tensor.requires_grad else tensor.detach().requires_grad_()
         tap.recorded.append(recorded)

@@ -13,11 +13,12 @@ from torch.utils.checkpoint import CheckpointError
 
 from saywhy.errors import GradientError
 
-_REFUSAL = (
+REFUSAL = (
     "the network runs blocks again in the backward pass (activation checkpointing), in a way that hides them from this "
     "method. Turn that off for explanations: model.gradient_checkpointing_disable(), "
     "model.set_grad_checkpointing(False)"
 )
+"""The beginning of the message of every refusal of checkpointed blocks."""
 
 
 @contextlib.contextmanager
@@ -28,12 +29,12 @@ def require_single_run(mode: AbstractContextManager[Any]) -> Iterator[None]:
         GradientError: the network checkpoints.
     """
     try:
-        with disable_saved_tensors_hooks(_REFUSAL), mode:
+        with disable_saved_tensors_hooks(REFUSAL), mode:
             yield
     except RuntimeError as error:
-        if _REFUSAL not in str(error):
+        if REFUSAL not in str(error):
             raise
-        raise GradientError(f"{_REFUSAL}.") from error
+        raise GradientError(f"{REFUSAL}.") from error
 
 
 @contextlib.contextmanager
@@ -46,6 +47,11 @@ def translate_errors() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if not isinstance(error, CheckpointError) and "use_reentrant" not in str(error):
+        if not is_refused(error):
             raise
-        raise GradientError(f"{_REFUSAL}, or use_reentrant=False.") from error
+        raise GradientError(f"{REFUSAL}, or use_reentrant=False.") from error
+
+
+def is_refused(error: RuntimeError) -> bool:
+    """Whether an error of a backward pass says that a block is checkpointed in the old, reentrant way."""
+    return isinstance(error, CheckpointError) or "use_reentrant" in str(error)

@@ -5,6 +5,7 @@ exactly zero; the deepest useful layer lies inside the last block. For a network
 feature map. No layer is looked up by name: the network runs once, and the choice follows from what the layers gave.
 """
 
+import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,9 +17,11 @@ from saywhy.engine.activations import layer_name, module_part
 from saywhy.engine.bypass import share_through
 from saywhy.engine.layer_memory import Memo, memo_of
 from saywhy.engine.layout import Layout, readings
+from saywhy.engine.no_gradient import depends
 from saywhy.engine.proof import Proof
 from saywhy.engine.recorded_pass import record_pass
 from saywhy.engine.trace import ALIVE, Candidate, LayerSearch, depends_on_image, gradient_around, proved, trace
+from saywhy.engine.traverse import has_scripted_part
 from saywhy.errors import LayerError, LayoutError, SaywhyWarning, nearest
 
 __all__ = ["ALIVE", "LayerGroup", "find_group", "find_layer", "find_layers", "named_layer", "spelling"]
@@ -166,9 +169,16 @@ def _warn_if_unproved(named: Candidate) -> None:
 def _choose(search: LayerSearch, memo: Memo[LayerGroup]) -> LayerGroup:
     """The deepest layer, and what passes beside it."""
     traced = trace(search)
-    chosen = _deepest_proved(search, memo, traced.candidates)
-    if chosen.on_every_path:
-        return LayerGroup((replace(chosen, share=1.0 if chosen.alive else None, upstream=frozenset()),))
+    candidates = traced.candidates
+    chosen = _deepest_proved(search, memo, candidates)
+    if not any(c.alive for c in candidates) and traced.image_gradient is None:
+        # No gradient tells which layers the score depends on.
+        while depends(search.model, search.sample(), [chosen], search.probe.scores) is False:
+            candidates = [c for c in candidates if c.name != chosen.name]
+            chosen = _deepest_proved(search, memo, candidates)
+    if chosen.on_every_path or traced.image_gradient is None:
+        known = chosen.alive and traced.image_gradient is not None
+        return LayerGroup((replace(chosen, share=1.0 if known else None, upstream=frozenset()),))
     alone = replace(chosen, share=share_through(traced.image_gradient, gradient_around(search, traced, [chosen])))
     alive = [c for c in reversed(traced.candidates) if _is_branch(c) and c.alive >= ALIVE]
     beside = _apart([c for c in alive if _parallel(c, chosen)]) if chosen.alive >= ALIVE else []
@@ -223,7 +233,7 @@ def _deepest_proved(search: LayerSearch, memo: Memo[LayerGroup], candidates: Seq
     found, tried = _first_proved(search, memo, ranked)
     found = found or _unambiguous(search, tried)
     if found is None:
-        raise LayoutError(_no_layer_message(tried, search.space))
+        raise LayoutError(_no_layer_message(search, tried))
     return found
 
 
@@ -315,7 +325,10 @@ def spelling(model: nn.Module, layer: str | nn.Module) -> tuple[str, int]:
             )
         return names[layer], -1
     if not isinstance(layer, str):
-        raise LayerError(f"a layer is a dotted name or a module of the model, got {type(layer).__name__}.")
+        raise LayerError(
+            f"a layer is a dotted name or a module of the model, got {type(layer).__name__}. "
+            "saywhy.layers(model, image) lists the layers."
+        )
     name, _, call = module_part(layer).partition("#")
     known = {name for name, _ in model.named_modules(remove_duplicate=False)} - {""}
     if name not in known:
@@ -324,18 +337,22 @@ def spelling(model: nn.Module, layer: str | nn.Module) -> tuple[str, int]:
             f"model {type(model).__name__} has no layer '{name}'. {f'Nearest: {likely}. ' if likely else ''}"
             "saywhy.layers(model, image) lists them."
         )
-    if call and not call.lstrip("-").isdigit():
+    if call and not re.fullmatch(r"-?[0-9]+", call):
         raise LayerError(f"'{layer}': expected the number of the call after '#', counted from 0, got '{call}'.")
     return name, int(call) if call else -1
 
 
-def _no_layer_message(tried: Sequence[Candidate], space: Sequence[int]) -> str:
+def _no_layer_message(search: LayerSearch, tried: Sequence[Candidate]) -> str:
     if not tried:
         return (
-            "no layer gives a map of the image: no output has at least two spatial positions, at most the "
-            f"image's {_times(space)}, and a gradient. A scripted or traced model hides its layers: "
-            "give the original. "
-            "Is this a network with feature maps, and is the input [batch, channel, height, width]?"
+            "no layer gives a map of the image: no module returns at least two spatial positions, at most the "
+            f"image's {_times(search.space)}. "
+            + (
+                "A scripted or traced model hides its layers: give the original."
+                if has_scripted_part(search.model)
+                else "Is this a network with feature maps, and is the input [batch, channel, height, width]? A layer "
+                "that is a function, not a module, cannot be watched."
+            )
         )
     lines = "\n".join(f"  {c.name}  {_times(c.shape)}  {c.proof}" for c in tried[:8])
     return (

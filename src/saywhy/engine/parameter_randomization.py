@@ -8,7 +8,6 @@ with the old statistics activations would grow or vanish from layer to layer.
 The order of the layers is found by running the network, because it may name its parts in any order.
 """
 
-import copy
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from saywhy.engine import tree
-from saywhy.engine.exclusive import exclusive
+from saywhy.engine.copies import copied
 from saywhy.engine.hooks import forward_hooks
 from saywhy.engine.preserve import exclusive_run
 from saywhy.errors import ModelError, first_line
@@ -100,14 +99,7 @@ def _shuffle(network: nn.Module, names: Sequence[str], generator: torch.Generato
 
 
 def _copy(network: nn.Module) -> nn.Module:
-    try:
-        with exclusive(network), torch.inference_mode(False), torch.no_grad():
-            other = copy.deepcopy(network).eval()
-    except Exception as error:
-        raise ModelError(
-            f"the network cannot be copied, so its weights cannot be shuffled for parameter randomization "
-            f"({first_line(error)})."
-        ) from error
+    other = copied(network, "its weights cannot be shuffled for parameter randomization").eval()
     for weight in other.parameters():  # one by one: a scripted network takes no requires_grad_ as a whole
         weight.requires_grad_(False)
     return other

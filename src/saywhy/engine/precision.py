@@ -5,7 +5,7 @@ with batch normalisation folded into convolutions. Which of them is fastest depe
 they are timed once on the user's own input, and the fastest is kept.
 """
 
-import copy
+import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,8 +17,10 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from saywhy.engine import traverse, tree
+from saywhy.engine.copies import copied
 from saywhy.engine.hooks import forward_hooks
 from saywhy.engine.preserve import content_version, exclusive_run
+from saywhy.errors import ModelError
 
 Precision = Literal["exact", "fast"]
 
@@ -41,6 +43,8 @@ class ModelVariant:
     prepare: Callable[[Any], Any]
     speed: float
 
+
+_PURPOSE = "there is no faster form of it"
 
 _fastest_variants: "WeakKeyDictionary[nn.Module, tuple[Any, ModelVariant | None]]" = WeakKeyDictionary()
 
@@ -65,13 +69,14 @@ def fastest(model: nn.Module, inputs: Any, watched: Sequence[str] = ()) -> Model
     with exclusive_run(model), torch.inference_mode(False), torch.no_grad():
         own = _seconds(model, inputs)
         best = own_form
-        for name, module, prepare in _variants(model, inputs, watched):
-            try:
-                speed = _seconds(module, prepare(inputs)) / own
-            except tree.CallFailed:
-                continue  # an operation that this form does not have
-            if speed < best.speed:
-                best = ModelVariant(name, module, prepare, speed)
+        with contextlib.suppress(ModelError):  # it cannot be copied
+            for name, module, prepare in _variants(model, inputs, watched):
+                try:
+                    speed = _seconds(module, prepare(inputs)) / own
+                except tree.CallFailed:
+                    continue  # an operation that this form does not have
+                if speed < best.speed:
+                    best = ModelVariant(name, module, prepare, speed)
     # The model itself is not stored in its own entry, which would keep it alive for ever.
     _fastest_variants[model] = (version, None if best is own_form else best)
     return best
@@ -98,7 +103,7 @@ def _variants(
 
 
 def _convert(model: nn.Module, dtype: torch.dtype, flat: bool) -> tuple[nn.Module, Callable[[Any], Any]]:
-    module = copy.deepcopy(model).to(dtype)
+    module = copied(model, _PURPOSE).to(dtype)
     module = module.to(memory_format=torch.channels_last) if flat else module
 
     def prepare(inputs: Any) -> Any:
@@ -147,7 +152,7 @@ def _fold_batch_norm(model: nn.Module, inputs: Any, watched: Sequence[str]) -> n
         expected = tree.feature_tensor(tree.call(model, inputs))
     if not pairs:
         return None
-    folded = copy.deepcopy(model)
+    folded = copied(model, _PURPOSE)
     for first, second in pairs.items():
         conv, norm = folded.get_submodule(first), folded.get_submodule(second)
         assert isinstance(conv, nn.Conv2d)

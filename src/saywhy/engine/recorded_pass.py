@@ -80,6 +80,7 @@ def record_pass(
     replaced: Mapping[str, Tensor] = MappingProxyType({}),
     cut: Collection[tuple[nn.Module, int, FunctionCall | None]] = (),
     graph: bool = True,
+    through_no_grad: bool = False,
 ) -> Pass:
     """Run one sample with a graph from the image on, and record the outputs of modules and activation functions.
 
@@ -90,6 +91,7 @@ def record_pass(
         replaced: values for some parameters, by name, in this run only.
         cut: layers (module, call, function) through which no gradient passes in this run.
         graph: False records no graph, which takes no more memory than a prediction.
+        through_no_grad: keep the graph within the network's own ``torch.no_grad`` blocks, from their first module on.
     """
     records: list[Record] = []
     counts: dict[nn.Module, int] = {}
@@ -130,6 +132,12 @@ def record_pass(
         records.append(Record(finished.name, module, call, returned, tensor, used, False, function))
         return handed
 
+    def enable(_module: nn.Module, args: Any) -> Any:
+        if torch.is_grad_enabled() or torch.is_inference_mode_enabled():
+            return None
+        torch.set_grad_enabled(True)
+        return tree.map_tensors(args, lambda t: t if t.requires_grad or t.is_inference() else with_graph(t))
+
     def with_graph(t: Tensor) -> Tensor:
         # The network gets a copy, because it may normalise its input in place, which a leaf does not allow.
         return t.detach().requires_grad_().clone() if t.is_floating_point() else t
@@ -143,7 +151,8 @@ def record_pass(
         sample = tree.map_tensors(sample, with_graph)
         image = tree.image_tensor(sample)
         sample = tree.replace_tensor(sample, image, image.clone())  # the network may write into its input
-        with forward_hooks(parts, hook), ActivationMode(lambda _name: True, activated):
+        entered = forward_hooks(parts if through_no_grad else (), enable, before=True)
+        with entered, forward_hooks(parts, hook), ActivationMode(lambda _name: True, activated):
             output = tree.call(with_parameters(model, replaced), sample)
     return Pass(records, output, image)
 

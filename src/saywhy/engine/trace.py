@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from saywhy.engine import tree
+from saywhy.engine import checkpoints, tree
 from saywhy.engine.activations import FunctionCall, hooked
 from saywhy.engine.bypass import PassGraph, read_by
 from saywhy.engine.capture import Watched
@@ -129,12 +129,14 @@ class Trace:
         image_gradient: the gradient of the score at the image; None without one.
         fell_back: whether the score is that of the probe's fallback.
         zero_heads_replaced: whether all-zero weight matrices had other values.
+        through_no_grad: whether the graph was kept within the network's own ``torch.no_grad`` blocks.
     """
 
     candidates: list[Candidate]
     image_gradient: Tensor | None
     fell_back: bool = False
     zero_heads_replaced: bool = False
+    through_no_grad: bool = False
 
 
 def combined(scores: Tensor) -> Tensor:
@@ -154,8 +156,16 @@ def combined(scores: Tensor) -> Tensor:
 def gradient_around(search: LayerSearch, traced: Trace, layers: Sequence[Candidate]) -> Tensor | None:
     """The gradient of the same score at the image while the outputs of some layers are held fixed; None without one."""
     replaced = nonzero_replacements(search.model) if traced.zero_heads_replaced else {}
+    parts = None if traced.through_no_grad else [c.module for c in layers]
     cut = {(c.module, c.call, c.function) for c in layers}
-    done = record_pass(search.model, search.sample(), only=[c.module for c in layers], replaced=replaced, cut=cut)
+    done = record_pass(
+        search.model,
+        search.sample(),
+        only=parts,
+        replaced=replaced,
+        cut=cut,
+        through_no_grad=traced.through_no_grad,
+    )
     probed = search.probe.fallback if traced.fell_back else search.probe.scores
     assert probed is not None
     with torch.inference_mode(False), torch.enable_grad():
@@ -166,27 +176,33 @@ def gradient_around(search: LayerSearch, traced: Trace, layers: Sequence[Candida
     return gradient
 
 
-def trace(search: LayerSearch, *, zero_heads_replaced: bool = False) -> Trace:
+def trace(search: LayerSearch, *, zero_heads_replaced: bool = False, through_no_grad: bool = False) -> Trace:
     """Every output that can be read as a map, in running order, with the share of its positions that has a gradient.
 
     A head initialised to zero (torchvision's ViT) lets no gradient through. Then the network runs once more with random
-    values for all-zero weight matrices, in that call only, never in the model.
+    values for all-zero weight matrices, in that call only, never in the model. It also runs once more if the graph does
+    not reach the image, because a part of the network runs under ``torch.no_grad``. A network without any graph gives
+    candidates without one.
 
     Args:
         search: the model, its inputs and the probe.
         zero_heads_replaced: replace the all-zero weight matrices.
+        through_no_grad: keep the graph within the network's own ``torch.no_grad`` blocks.
     """
     replaced = nonzero_replacements(search.model) if zero_heads_replaced else {}
-    done = record_pass(search.model, search.sample(), replaced=replaced)
+    done = record_pass(search.model, search.sample(), replaced=replaced, through_no_grad=through_no_grad)
     calls = {record.module: record.call + 1 for record in done.records}
-    spatial = [r for r in done.records if r.tensor.requires_grad and _readable(r.tensor.shape, search.space)]
-    if not spatial:
+    readable = [r for r in done.records if _readable(r.tensor.shape, search.space)]
+    spatial = [r for r in readable if r.tensor.requires_grad]
+    if not readable:
         return Trace([], None)
     with torch.inference_mode(False), torch.enable_grad():
         score, targets, fell_back, (of_image, *gradients) = _gradients(search, done, [r.tensor for r in spatial])
         reached = any(g is not None and bool(g.any()) for g in gradients)
-        if not zero_heads_replaced and not reached:
-            return trace(search, zero_heads_replaced=True)
+        if not through_no_grad and (of_image is None or not reached):
+            return trace(search, zero_heads_replaced=not reached, through_no_grad=True)
+        if not spatial:
+            spatial, gradients = readable, [None] * len(readable)
         found = _outermost(list(zip(spatial, gradients, strict=True)))
         alive = [_alive(gradient, search.space) for _, gradient in found]
         outputs = [t for t in tree.tensors(done.output) if t.is_floating_point() and t.requires_grad]
@@ -215,7 +231,7 @@ def trace(search: LayerSearch, *, zero_heads_replaced: bool = False) -> Trace:
         )
         for index, (r, gradient) in enumerate(found)
     ]
-    return Trace(candidates, of_image, fell_back, zero_heads_replaced)
+    return Trace(candidates, of_image, fell_back, zero_heads_replaced, through_no_grad)
 
 
 def _gradients(
@@ -232,7 +248,12 @@ def _gradients(
         scores = probed(done.output)
         score, targets, fell_back = combined(scores), scores.shape[1], probed is search.probe.fallback
         if score.requires_grad:
-            found = list(torch.autograd.grad(score, [done.image, *layers], retain_graph=True, allow_unused=True))
+            try:
+                found = list(torch.autograd.grad(score, [done.image, *layers], retain_graph=True, allow_unused=True))
+            except RuntimeError as error:
+                if not checkpoints.is_refused(error):
+                    raise
+                score = score.detach()  # blocks checkpointed in the old way have no gradient with respect to layers
         if any(g is not None and bool(g.any()) for g in found[1:]):
             break
     return score, targets, fell_back, found

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import torch
 from torch import Tensor, nn
 
 
@@ -32,3 +33,12 @@ def tensors(model: nn.Module) -> Iterator[Tensor]:
             for tensor in held.values():
                 if tensor is not None:
                     yield tensor
+
+
+def has_scripted_part(model: nn.Module) -> bool:
+    """Whether the model or a part of it is scripted or traced.
+
+    >>> has_scripted_part(nn.Sequential(nn.ReLU()))
+    False
+    """
+    return any(isinstance(module, torch.jit.ScriptModule) for module in model.modules())

@@ -62,6 +62,7 @@ def merged(result: BatchResult, every: bool) -> BatchResult:
         if candidate.group:
             groups.setdefault(candidate.group, []).append(candidate)
     for branches in groups.values():
+        every = every or not all(b.name in result.evidence for b in branches)  # a score without a gradient
         used = [b for b in branches if every or bool((result.evidence[b.name].gradient > 0).any())] or branches[:1]
         result = _without(result, {b.name for b in branches} - {b.name for b in used})
         if len(used) > 1:

@@ -135,5 +135,5 @@ def check_layer_names(model: Model, config: ExplainConfig) -> None:
         LayerError: there is no such layer.
     """
     for layer in [config.layer] if isinstance(config.layer, str | nn.Module) else config.layer or ():
-        if layer != INPUT:
+        if layer is not None and layer != INPUT:
             spelling(model.module, layer)

@@ -14,6 +14,7 @@ from saywhy.engine.autocast import outside_autocast
 from saywhy.engine.capture import Capture, LayerNotRun, Watched
 from saywhy.engine.capture import capture as run_capture
 from saywhy.engine.memory import samples_within
+from saywhy.engine.no_gradient import alterations
 from saywhy.engine.precision import fastest
 from saywhy.engine.preserve import exclusive_run
 from saywhy.engine.runner import ModelRunner, input_layer
@@ -130,11 +131,7 @@ class Runner:
         does not run together are explained one by one.
         """
         with outside_autocast(), translated(self.model, batch):
-            choice = None
-            if not any(m.at == "layer" for m in self.config.methods):
-                check_layer_names(self.model, self.config)
-            elif not self.resolved_layers:
-                choice = LayerChoice(self.model, self.config, batch)
+            choice = self._choice(batch)
             given_up: set[int] = set()
             while True:
                 candidates = self._candidates(choice)
@@ -152,6 +149,17 @@ class Runner:
                     break
         every = choice is None
         return merged(self._all_passes(batch, candidates, first), every)
+
+    @property
+    def _needs_gradients(self) -> bool:
+        return any(method.needs_gradients for method in self.config.methods)
+
+    def _choice(self, batch: Batch) -> LayerChoice | None:
+        """The choice of layers; None if they are resolved already, or no method needs one."""
+        if not any(m.at == "layer" for m in self.config.methods):
+            check_layer_names(self.model, self.config)
+            return None
+        return None if self.resolved_layers else LayerChoice(self.model, self.config, batch)
 
     def _candidates(self, choice: LayerChoice | None) -> list[Candidate]:
         if choice is not None:
@@ -199,12 +207,21 @@ class Runner:
         if not watched:
             scores, output = self._forward(form, batch.size)
             return _FirstPass(form, layers, output, scores, {}, {}, set())
-        captured, scores, output = self._pass(form, watched, batch.size)
+        needs = self._needs_gradients
+        captured, scores, output = self._pass(form, watched, batch.size, needs_gradients=needs)
         if not settled(self.model, self.config.output):
             settle(self.model, self.config.output, batch, self.config.seed)
-            captured, scores, output = self._pass(form, watched, batch.size)
+            captured, scores, output = self._pass(form, watched, batch.size, needs_gradients=needs)
         rows = {len(a) for a in captured.activations.values()}
-        maps, evidence = self._one_pass_maps(captured, one_pass) if rows == {batch.size} else ({}, {})
+        maps: dict[tuple[str, str], Tensor] = {}
+        evidence: dict[str, Evidence] = {}
+        if rows == {batch.size}:
+            try:
+                maps, evidence = self._one_pass_maps(captured, one_pass)
+            except GradientError:
+                if needs:
+                    raise
+                maps = self._activation_maps(captured, one_pass)
         maps = {key: layers[key[1]].layout.on_image(some, batch.space) for key, some in maps.items()}
         return _FirstPass(form, layers, output, scores, maps, evidence, rows)
 
@@ -239,14 +256,31 @@ class Runner:
     def samples_within(self, budget_bytes: int, batch: Batch) -> int:
         """The number of samples whose pass fits into a memory budget, by the memory of this batch of one sample."""
         with outside_autocast(), translated(self.model, batch):
-            known = self.resolved_layers or all(m.at == "input" for m in self.config.methods)
-            choice = None if known else LayerChoice(self.model, self.config, batch)
-            form, _, watched = self._watched(batch, self._candidates(choice))
+            form, _, watched = self._watched(batch, self._candidates(self._choice(batch)))
 
             def run_one() -> object:
-                return self._pass(form, watched, batch.size) if watched else self._forward(form, batch.size)
+                if not watched:
+                    return self._forward(form, batch.size)
+                return self._pass(form, watched, batch.size, needs_gradients=self._needs_gradients)
 
             return samples_within(budget_bytes, form.module, run_one)
+
+    def perturbable(self, batch: Batch) -> bool:
+        """Whether scores can be computed again, and change, with another image, or other outputs of each layer."""
+        with outside_autocast(), translated(self.model, batch):
+            first = self._first_pass(batch, self._candidates(self._choice(batch)))
+            target = self.config.target.resolved(first.output)
+            runner = self._model_runner(first.form, batch, target, self.config.shown_score)
+            for layer in first.layers.values():
+                if layer.module is None:
+                    images = torch.cat([runner.image[:1], *alterations(runner.image[:1])])
+                    found = runner.scores(images, torch.zeros(len(images), dtype=torch.long))
+                else:
+                    replay = runner.at(layer).replay(0)
+                    found = replay.scores(torch.cat([replay.activations, *alterations(replay.activations)]))
+                if not bool(torch.isfinite(found).all()) or bool((found == found[:1]).all()):
+                    return False
+        return True
 
     def predict(self, batch: Batch) -> ModelOutput:
         """The model output of one pass without gradients, before any target."""
@@ -274,7 +308,9 @@ class Runner:
         variant = fastest(module, inputs, [module_name(c.name) for c in candidates])
         return _Form(variant.module, variant.prepare(inputs))
 
-    def _pass(self, form: _Form, watched: Sequence[Watched], samples: int) -> tuple[Capture, TargetScores, ModelOutput]:
+    def _pass(
+        self, form: _Form, watched: Sequence[Watched], samples: int, *, needs_gradients: bool = True
+    ) -> tuple[Capture, TargetScores, ModelOutput]:
         found: list[tuple[TargetScores, ModelOutput]] = []
 
         def scores(raw: Any) -> Tensor:
@@ -288,6 +324,7 @@ class Runner:
             watched,
             scores,
             create_graph=self.config.create_graph,
+            needs_gradients=needs_gradients,
             seed=self.config.seed,
         )
         targets, output = found[-1]
@@ -322,12 +359,27 @@ class Runner:
             {name: Evidence.joined(some) for name, some in evidence.items()},
         )
 
+    def _activation_maps(self, captured: Capture, methods: Sequence[Method]) -> dict[tuple[str, str], Tensor]:
+        """The maps of methods that need no gradient, for a score that has none."""
+        targets = captured.scores.shape[1]
+        with torch.no_grad(), torch.inference_mode(False):
+            return {
+                (method.name, name): self._class_agnostic_map(method, at_least_float32(A), targets)
+                for name, A in captured.activations.items()
+                for method in methods
+                if (method.at == "input") == (name == INPUT)
+            }
+
+    def _class_agnostic_map(self, method: Method, A: Tensor, targets: int) -> Tensor:
+        """One map [batch, *space] of the activations, repeated for every target."""
+        found: Tensor = method.function(A, A, **self.config.parameters_of(method))
+        return found.unsqueeze(1).expand(-1, targets, *A.shape[2:])
+
     def _maps(self, method: Method, A: Tensor, G: Tensor) -> Tensor:
         """Maps [batch, target, *space] of one method, target by target, so that the activations stay in the cache."""
-        parameters = self.config.parameters_of(method)
         if not method.uses_gradients:
-            found: Tensor = method.function(A, A, **parameters)
-            return found.unsqueeze(1).expand(-1, G.shape[1], *A.shape[2:])
+            return self._class_agnostic_map(method, A, G.shape[1])
+        parameters = self.config.parameters_of(method)
         return torch.stack([method.function(A, g, **parameters) for g in G.unbind(1)], dim=1)
 
     def _several_passes(self, method: Method, runner: ModelRunner) -> AttributionResult:

@@ -22,6 +22,7 @@ from saywhy.engine.attention import AttentionCapture, attend
 from saywhy.engine.layout import Layout
 from saywhy.engine.recorded_pass import nonzero_replacements
 from saywhy.engine.runner import ModelRunner
+from saywhy.engine.traverse import has_scripted_part
 from saywhy.engine.tree import escape_inference
 from saywhy.errors import GradientError, MethodError
 from saywhy.methods.registry import method
@@ -337,9 +338,10 @@ def _check_tokens(runner: ModelRunner, captured: AttentionCapture, name: str) ->
     """
     network, layer, layout = type(runner.model).__name__, runner.layer.name, runner.layer.layout
     if not captured.shapes:
+        scripted = " (a scripted or traced model hides it: pass the original model)" * has_scripted_part(runner.model)
         raise MethodError(
-            f"{name} reads attention, and {network} has none: no softmax(QKᵀ)V was captured (a scripted or traced "
-            f"model hides it: pass the original model). Use another method: {_INSTEAD}."
+            f"{name} reads attention, and {network} has none: no softmax(QKᵀ)V was captured{scripted}. "
+            f"Use another method: {_INSTEAD}."
         )
     found = Counter(_describe(shape, len(captured.scores)) for shape in captured.shapes)
     listed = "; ".join(f"{n} of {kind}" for kind, n in found.items())

@@ -200,6 +200,7 @@ def _by_rule(runner: ModelRunner, rule: BackwardRule, channels: Channels, what: 
         captured = at_image.watch(runner.image[part], torch.arange(part.start, part.stop))
         found = apply_rule(captured.graph(), rule)
         if not found.met:
+            captured.gradients(slice(0, 1))  # where there is no gradient at all, the error says why
             raise MethodError(
                 f"{what} changes the gradient of rectifiers (ReLU, GELU, SiLU, …), and this network calls none that "
                 "autograd knows, so the map would be the plain gradient. Use 'saliency', or write the rectifier as a "

@@ -1,6 +1,5 @@
 """Layer-wise relevance propagation, by the library zennit if it is installed."""
 
-import copy
 from dataclasses import replace
 from importlib import import_module
 from typing import Any
@@ -9,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from saywhy.engine.autocast import callers_autocast
+from saywhy.engine.copies import copied
 from saywhy.engine.runner import ModelRunner
 from saywhy.errors import MethodError, MissingExtra
 from saywhy.methods.guided import in_parts
@@ -55,6 +55,7 @@ def lrp(runner: ModelRunner, *, epsilon: NonNegativeFloat = 1e-6, channels: Chan
 
     Raises:
         MissingExtra: zennit is not installed.
+        ModelError: the network cannot be copied.
         MethodError: a module with weights has no rule (layer norm, attention), or batch norms are defined in another
             order than they run in, so that zennit would merge the wrong ones.
 
@@ -69,7 +70,7 @@ def lrp(runner: ModelRunner, *, epsilon: NonNegativeFloat = 1e-6, channels: Chan
     """
     composite = _composite(epsilon)
     _check_rules(runner.model)
-    network = copy.deepcopy(runner.model)
+    network = copied(runner.model, "lrp cannot change its rules of backpropagation. Use 'input-times-gradient' instead")
     ready = replace(runner.at_image(), model=network)
     completeness_errors: dict[int, Tensor] = {}
 

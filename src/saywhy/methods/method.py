@@ -80,6 +80,11 @@ class Method:
     order: int = LAST
 
     @property
+    def needs_gradients(self) -> bool:
+        """Whether the method differentiates the network; perturbation and activations alone need no gradient."""
+        return self.uses_gradients and self.family != "perturbation"
+
+    @property
     def reading(self) -> str:
         """How the map is read, in one line."""
         return READINGS[self.shows]
