@@ -8,6 +8,7 @@ from torch import nn
 
 import gradientless_networks as networks
 import saywhy
+from placed_networks import SmallViT
 from saywhy.engine.no_gradient import depends
 from saywhy.errors import GradientError, LayerError, LayoutError, ModelError, SaywhyError
 from saywhy.methods.registry import all_methods
@@ -24,7 +25,7 @@ pytestmark = [
 CAUSES = {
     networks.Detached: r"Tensor\.detach\(\) cuts the gradient off \(line \d+ of gradientless_networks\.py, in Detached",
     networks.Data: r"Tensor\.data cuts the gradient off",
-    networks.FrozenHead: r"switched off there by torch\.no_grad\(\) \(line \d+ of gradientless_networks\.py",
+    networks.FrozenHead: r"switched off there, as by torch\.no_grad\(\) \(line \d+ of gradientless_networks\.py",
     networks.Inference: r"own torch\.inference_mode\(\) block",
     networks.Numpy: r"leave torch by Tensor\.numpy\(\)|Tensor\.detach\(\) cuts",
     networks.Lists: r"leave torch by Tensor\.tolist\(\)",
@@ -42,6 +43,10 @@ FEW = {"rise": {"masks": 8}, "lime": {"num_samples": 20}, "kernelshap": {"num_sa
 
 def image() -> torch.Tensor:
     return torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+
+
+def image64() -> torch.Tensor:
+    return torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
 
 
 def refusal(make, method="gradcam", layer=None, error: type[SaywhyError] = GradientError) -> str:
@@ -99,6 +104,7 @@ def test_independent_target_is_still_called_independent():
     assert named(message) == ["occlusion", "rise", "lime", "kernelshap"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "make", [networks.Detached, networks.Inference, networks.Checkpointed, networks.CheckpointedHead, networks.int8]
 )
@@ -165,6 +171,25 @@ def test_layer_without_influence_is_not_found_where_no_gradient_tells():
     model, x = networks.UnusedBranch().eval(), image()
     assert saywhy.explain(model, x, 1, "eigencam").layers == ("features",)
     assert saywhy.explain(model, x, 1, "ablationcam").maps.any()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block", [torch.no_grad, torch.inference_mode])
+def test_patches_that_reach_no_class_token_are_not_taken_without_a_gradient(block):
+    model = SmallViT()
+    expected = saywhy.explain(model, image64(), 1, "eigencam")
+
+    class Blocked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = model
+
+        def forward(self, x):
+            with block():
+                return self.inner(x)
+
+    e = saywhy.explain(Blocked().eval(), image64(), 1, "eigencam")
+    assert e.layers == (f"inner.{expected.layers[0]}",) == ("inner.blocks.1.norm1",)
 
 
 def test_gradient_methods_are_refused_with_others_in_one_request():

@@ -172,10 +172,7 @@ def _choose(search: LayerSearch, memo: Memo[LayerGroup]) -> LayerGroup:
     candidates = traced.candidates
     chosen = _deepest_proved(search, memo, candidates)
     if not any(c.alive for c in candidates) and traced.image_gradient is None:
-        # No gradient tells which layers the score depends on.
-        while depends(search.model, search.sample(), [chosen], search.probe.scores) is False:
-            candidates = [c for c in candidates if c.name != chosen.name]
-            chosen = _deepest_proved(search, memo, candidates)
+        chosen = _deepest_with_influence(search, memo, candidates, chosen)
     if chosen.on_every_path or traced.image_gradient is None:
         known = chosen.alive and traced.image_gradient is not None
         return LayerGroup((replace(chosen, share=1.0 if known else None, upstream=frozenset()),))
@@ -194,6 +191,20 @@ def _choose(search: LayerSearch, memo: Memo[LayerGroup]) -> LayerGroup:
         return LayerGroup((replace(alone, upstream=frozenset()),))
     share = share_through(traced.image_gradient, gradient_around(search, traced, branches))
     return LayerGroup(tuple(replace(b, share=share, upstream=frozenset()) for b in branches))
+
+
+def _deepest_with_influence(
+    search: LayerSearch, memo: Memo[LayerGroup], candidates: Sequence[Candidate], deepest: Candidate
+) -> Candidate:
+    """The deepest layer whose maps change the score, where no gradient tells; the deepest one if there is none."""
+    chosen, rest = deepest, list(candidates)
+    while depends(search.model, search.sample(), [chosen.watched()], search.probe.scores, maps_only=True) is False:
+        rest = [c for c in rest if c.name != chosen.name]
+        try:
+            chosen = _deepest_proved(search, memo, rest)
+        except LayoutError:
+            return deepest
+    return chosen
 
 
 def _apart(beside: Sequence[Candidate]) -> list[Candidate]:

@@ -131,8 +131,8 @@ class _Follower(TorchFunctionMode):
         if inference or not enabled:
             block = "torch.inference_mode()" if inference else "torch.no_grad()"
             return (
-                f"gradients are switched off there by {block}{_where()}. Remove that (requires_grad_(False) freezes "
-                "weights and keeps gradients), or choose a layer after it."
+                f"gradients are switched off there, as by {block}{_where()}. Remove that (requires_grad_(False) "
+                "freezes weights and keeps gradients), or choose a layer after it."
             )
         return f"{_call(function)} has no derivative{_where()}. Choose a target or an output before it."
 
@@ -180,10 +180,10 @@ def reason(
     if not lost and changes:
         lost = follower.unseen()
     if not lost and not changes:
-        which = names.replace("the layer", "layer")
+        which = ", ".join(f"'{layer.name}'" for layer in layers)
         return (
-            f"the target does not depend on {which}, so it has no gradient there. Choose a layer on the way to the "
-            "score, or a target that uses this part of the output."
+            f"the target does not depend on layer {which}, so it has no gradient there. Choose a layer on the way to "
+            "the score, or a target that uses this part of the output."
         )
     lost = lost or "a function that autograd does not see returns values without a gradient. Choose a layer after it."
     although = ", although it depends on it" if changes else ""
@@ -240,28 +240,43 @@ def _follow(
 
 
 def depends(
-    model: nn.Module, inputs: Any, layers: Sequence[Any], score: Callable[[Any], Tensor], seed: int | None = None
+    model: nn.Module,
+    inputs: Any,
+    layers: Sequence[Any],
+    score: Callable[[Any], Tensor],
+    seed: int | None = None,
+    *,
+    maps_only: bool = False,
 ) -> bool | None:
-    """Whether the scores change with the layers' outputs; None if the network does not run with changed ones."""
-    modules = [layer.module for layer in layers if layer.module is not None]
+    """Whether the scores change with the layers' outputs; None if the network does not run with changed ones.
+
+    Args:
+        model, inputs, layers, score, seed: as for :func:`reason`.
+        maps_only: change the maps of the layers only, not their class tokens.
+    """
+    layouts = {layer.module: layer.layout for layer in layers if layer.module is not None}
 
     def run(change: int | None) -> Tensor:
         def changed(t: Tensor) -> Tensor:
             return t if change is None else alterations(t)[change]
 
-        def hook(_module: nn.Module, _args: Any, output: Any) -> Any:
+        def hook(module: nn.Module, _args: Any, output: Any) -> Any:
             tensor = tree.feature_tensor(output)
-            return None if tensor is None else tree.replace_tensor(output, tensor, changed(tensor))
+            if tensor is None:
+                return None
+            layout = layouts[module]
+            new = layout.put_maps(tensor, changed(layout.to_maps(tensor))) if maps_only else changed(tensor)
+            return tree.replace_tensor(output, tensor, new)
 
         value = inputs
-        if len(modules) < len(layers):
+        if len(layouts) < len(layers):
             image = tree.image_tensor(inputs)
             value = tree.replace_tensor(inputs, image, changed(image))
         with (
             exclusive_run(model, seed=seed),
             torch.inference_mode(False),
             torch.no_grad(),
-            forward_hooks(modules, hook),
+            forward_hooks(layouts, hook),
         ):
             return score(tree.call(model, value)).detach().clone()
 
