@@ -1,10 +1,12 @@
 """Small networks whose scores have no gradient with respect to their features, each for one planted reason."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import relu
 from torch.utils.checkpoint import checkpoint
 
 
@@ -40,6 +42,34 @@ class Detached(Plain):
 class Data(Plain):
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.features(x).data)
+
+
+class Functional(nn.Module):
+    """Rectifiers as functions; ``cut`` stands between the features and the head, and one more rectifier is not used."""
+
+    def __init__(self, cut: Callable[[Tensor], Tensor] = Tensor.detach, *, inplace: bool = False) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.last = nn.Conv2d(3, 8, 3, stride=2, padding=1), nn.Conv2d(8, 8, 3, stride=2, padding=1)
+        self.beside, self.fc = nn.Conv2d(8, 8, 3, padding=1), nn.Linear(8, 5)
+        self.cut, self.inplace = cut, inplace
+
+    def features(self, x: Tensor) -> Tensor:
+        return relu(self.last(relu(self.first(x))), inplace=self.inplace)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.features(x)
+        relu(self.beside(x))
+        return self.fc(self.cut(x).mean((2, 3)))
+
+
+class FunctionalBackbone(Functional):
+    """The same, with a backbone that runs without gradients."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            x = self.features(x)
+        return self.fc(x.mean((2, 3)))
 
 
 class FrozenBackbone(Plain):

@@ -11,6 +11,7 @@ import saywhy
 from placed_networks import SmallViT
 from saywhy.engine.no_gradient import depends
 from saywhy.errors import GradientError, LayerError, LayoutError, ModelError, SaywhyError
+from saywhy.explainer import chunks
 from saywhy.methods.registry import all_methods
 
 pytestmark = [
@@ -76,6 +77,59 @@ def test_methods_of_the_image_name_the_cause_too(make, method):
     message = refusal(make, method)
     assert "no gradient with respect to the image, although it depends on it" in message
     assert re.search(r"cuts the gradient|switched off|quantized", message)
+
+
+@pytest.mark.parametrize("inplace", [False, True])
+@pytest.mark.parametrize("layer", [None, "relu(last)"])
+def test_loss_after_a_functional_rectifier_is_named(layer, inplace):
+    message = refusal(lambda: networks.Functional(inplace=inplace), layer=layer)
+    assert "no gradient with respect to the layer 'relu(last)', although it depends on it" in message
+    assert re.search(r"Tensor\.detach\(\) cuts the gradient off \(line \d+ of gradientless_networks\.py", message)
+    assert {"eigencam", "scorecam", "ablationcam"} <= set(named(message))
+
+
+def test_functional_rectifier_beside_the_score_is_called_independent():
+    message = refusal(networks.Functional, layer="relu(beside)")
+    assert "the target does not depend on layer 'relu(beside)'" in message
+    assert named(message) == ["occlusion", "rise", "lime", "kernelshap"]
+    assert saywhy.explain(networks.Functional().eval(), image(), 1, "eigencam").layers == ("relu(last)",)
+
+
+def test_rectifier_is_called_independent_where_only_its_module_reaches_the_score():
+    class Before(networks.Functional):
+        def forward(self, x):
+            maps = self.last(self.first(x))
+            nn.functional.relu(maps)
+            return self.fc(maps.sigmoid().mean((2, 3)))
+
+    assert "the target does not depend on layer 'relu(last)'" in refusal(Before, layer="relu(last)")
+
+
+@pytest.mark.parametrize("inplace", [False, True])
+def test_functional_rectifier_inside_a_no_grad_block_has_its_gradient(inplace):
+    e = saywhy.explain(networks.FunctionalBackbone(inplace=inplace).eval(), image(), 1, relu=False)
+    assert e.layers == ("relu(last)",)
+    live = networks.Functional(cut=lambda x: x).eval()
+    expected = saywhy.explain(live, image(), 1, relu=False, layer="relu(last)")
+    assert expected.maps.any()
+    torch.testing.assert_close(e.maps, expected.maps, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("make", [networks.Detached, networks.Inference])
+def test_score_without_gradient_is_explained_within_the_memory_budget(make, monkeypatch):
+    whole = saywhy.explain(make().eval(), image(), 1, "eigencam").maps
+    sizes = []
+
+    def run_part(runner, batch, start, stop):
+        sizes.append(stop - start)
+        return whole_part(runner, batch, start, stop)
+
+    whole_part = chunks._run_part
+    monkeypatch.setattr(chunks, "_run_part", run_part)
+    monkeypatch.setattr(chunks, "budget", lambda device: 1000)
+    parts = saywhy.explain(make().eval(), image(), 1, "eigencam").maps
+    assert sizes == [1, 1]
+    torch.testing.assert_close(parts, whole)
 
 
 @pytest.mark.parametrize("kind", [list, tuple, dict, networks.Levels])

@@ -5,9 +5,11 @@ A ``TorchFunctionMode`` follows the layer's output through every function of tor
 changed layer tells whether the score depends on it at all. This runs only before a refusal.
 """
 
+import contextlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -19,6 +21,7 @@ from torch.utils.checkpoint import CheckpointFunction
 from torch.utils.weak import WeakIdKeyDictionary
 
 from saywhy.engine import tree
+from saywhy.engine.activations import hooked
 from saywhy.engine.checkpoints import REFUSAL
 from saywhy.engine.hooks import forward_hooks
 from saywhy.engine.preserve import exclusive_run
@@ -199,18 +202,17 @@ def _follow(
     follower: _Follower,
 ) -> _Followed | None:
     """What is known of the scores when the outputs of the layers are followed to them."""
-    calls: dict[nn.Module, int] = {}
     makers: Any = WeakIdKeyDictionary()
-    watched = {layer.module: layer for layer in layers if layer.module is not None}
 
-    def hook(module: nn.Module, args: Any, output: Any) -> Any:
+    def pass_on(module: nn.Module, args: Any, output: Any) -> None:
+        follower.pass_on(module, args, output)
         tensor = tree.feature_tensor(output)
-        layer = watched.get(module)
-        calls[module] = calls.get(module, 0) + 1
-        if layer is None or tensor is None or layer.call not in (calls[module] - 1, -1) or tensor.is_inference():
-            follower.pass_on(module, args, output)
-            if tensor is not None:
-                makers[tensor] = follower.names.get(module, "")
+        if tensor is not None:
+            makers[tensor] = follower.names.get(module, "")
+
+    def start(layer: Any, _module: nn.Module, _args: Any, output: Any) -> Any:
+        tensor = tree.feature_tensor(output)
+        if tensor is None or tensor.is_inference():
             return None
         torch.set_grad_enabled(True)
 
@@ -232,8 +234,10 @@ def _follow(
                 follower.follow(copy, _Followed(layer.name))
                 inputs = tree.replace_tensor(inputs, image, copy)
         modules = [m for m in follower.names if not isinstance(m, torch.jit.ScriptModule)]
-        with forward_hooks(modules, hook), follower:
-            output = tree.call(model, inputs)
+        # The follower is entered first, so that it sees the results of functions before they are replaced.
+        with forward_hooks(modules, pass_on), follower:
+            with _hooked(layers, start):
+                output = tree.call(model, inputs)
             with torch.enable_grad():
                 scores = score(output)
         return follower.source(scores)
@@ -254,29 +258,28 @@ def depends(
         model, inputs, layers, score, seed: as for :func:`reason`.
         maps_only: change the maps of the layers only, not their class tokens.
     """
-    layouts = {layer.module: layer.layout for layer in layers if layer.module is not None}
 
     def run(change: int | None) -> Tensor:
         def changed(t: Tensor) -> Tensor:
             return t if change is None else alterations(t)[change]
 
-        def hook(module: nn.Module, _args: Any, output: Any) -> Any:
+        def hook(layer: Any, _module: nn.Module, _args: Any, output: Any) -> Any:
             tensor = tree.feature_tensor(output)
             if tensor is None:
                 return None
-            layout = layouts[module]
+            layout = layer.layout
             new = layout.put_maps(tensor, changed(layout.to_maps(tensor))) if maps_only else changed(tensor)
             return tree.replace_tensor(output, tensor, new)
 
         value = inputs
-        if len(layouts) < len(layers):
+        if any(layer.module is None for layer in layers):
             image = tree.image_tensor(inputs)
             value = tree.replace_tensor(inputs, image, changed(image))
         with (
             exclusive_run(model, seed=seed),
             torch.inference_mode(False),
             torch.no_grad(),
-            forward_hooks(layouts, hook),
+            _hooked(layers, hook),
         ):
             return score(tree.call(model, value)).detach().clone()
 
@@ -285,6 +288,16 @@ def depends(
         return any(not torch.equal(before, run(change)) for change in range(3))
     except Exception:
         return None
+
+
+@contextlib.contextmanager
+def _hooked(layers: Sequence[Any], hook: Callable[[Any, nn.Module, Any, Any], Any]) -> Iterator[None]:
+    """Within the block, a hook on the chosen call of each layer that is not the image; it takes the layer first."""
+    with contextlib.ExitStack() as stack:
+        for layer in layers:
+            if layer.module is not None:
+                stack.enter_context(hooked(layer.module, layer.function, max(layer.call, -1), partial(hook, layer)))
+        yield
 
 
 def alterations(t: Tensor) -> list[Tensor]:
