@@ -204,6 +204,7 @@ def test_vqa_explanation_can_be_checked():
     assert names == [
         "diagnostics",
         "faithfulness",
+        "effect size",
         "parameter randomization",
         "class sensitivity",
         "stability",

@@ -37,7 +37,8 @@ SHORT = {"relu": False, "sigmas": 1.0, "steps": 5, "num_samples": 3, "masks": 12
 
 
 def layout_for(name: str, axes: int = 2) -> saywhy.Layout:
-    return saywhy.Layout("tokens", (6,) * axes, prefix=1) if name in ATTENTION else LAYOUT
+    grid = (6,) * axes
+    return saywhy.Layout("tokens", grid, prefix=1) if name in ATTENTION else saywhy.Layout("channels-first", grid)
 
 
 def signed(name: str) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from saywhy.methods import fuse
 from saywhy.targets import Class, Function, contrast
 
 LAYOUT = saywhy.Layout("channels-first", (6, 6))
+FULL = saywhy.Layout("channels-first", (12, 12))
 explain = partial(saywhy.explain, layout=LAYOUT)  # given, because random networks do not always prove theirs
 
 HEADS = {"cam": "linear"}
@@ -144,7 +145,8 @@ class Symmetric(nn.Module):
 def test_mirrored_image_gives_the_mirrored_map(name, seed):
     network, inputs = Symmetric().double(), some_images(seed, dtype=torch.float64)
     maps, mirrored = (
-        explain(network, x, [0, 1], name, "features", **signed(name)).maps for x in (inputs, inputs.flip(-1))
+        explain(network, x, [0, 1], name, "features", layout=FULL, **signed(name)).maps
+        for x in (inputs, inputs.flip(-1))
     )
     assert_same_image(mirrored, maps.flip(-1), 1e-8)
     assert float((unit(maps) - unit(maps.flip(-1))).abs().max()) > 1e-2  # the map itself is not symmetric

@@ -12,6 +12,7 @@ import torch
 from annotated_types import Ge
 from torch import Tensor
 
+from saywhy.engine.preserve import preserve_state
 from saywhy.engine.runner import ModelRunner
 from saywhy.errors import InputError, MissingExtra
 from saywhy.methods.baselines import Baseline
@@ -235,7 +236,8 @@ def _coefficient_maps(
                 advance(len(images))
                 return scores[:, 0]
 
-            with torch.no_grad():
+            # Captum loads its samples by a DataLoader, which draws a seed from torch's global random state.
+            with preserve_state(runner.model, evaluate=False), torch.no_grad():
                 explainer(run, fit, runner.generator()).attribute(
                     image,
                     baselines=filled_image(runner, sample, fill),
