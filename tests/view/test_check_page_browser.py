@@ -18,6 +18,7 @@ from saywhy.benchmarking import Benchmark, BenchmarkConfig
 from saywhy.checks.check import check
 from saywhy.metrics import METRICS
 from saywhy.metrics.class_agnostic import CLASS_AGNOSTIC_BASELINES
+from saywhy.terminal import printable
 
 pytest.importorskip("selenium")
 from viewer_page import Page  # only where selenium is
@@ -163,9 +164,10 @@ def test_the_check_page_shows_every_check(show, pages):
     page = show(pages["check"])
     assert page.text("h1") == "Can this map be trusted?"
     assert len(page.shown("article")) == 2
-    assert [row.split()[0] for row in page.texts(".tests tr")][:6] == [
+    assert [row.split()[0] for row in page.texts(".tests tr")][:7] == [
         "diagnostics",
         "faithfulness",
+        "effect",
         "parameter",
         "class",
         "stability",
@@ -198,7 +200,7 @@ def test_skipped_images_are_listed_with_reasons(show, pages):
     page = show(pages["benchmark"])
     assert "2 images, 1 left out" in page.text("p.soft")
     assert page.text("main > h3") == "Left out"
-    assert HOSTILE in page.text("main > ul li")
+    assert printable(HOSTILE) in page.text("main > ul li")
 
 
 def test_benchmark_page_of_one_image_mentions_no_skipped_images(show, tmp_path):
