@@ -106,7 +106,7 @@ def output_of(network: nn.Module) -> Any:
         return copy.deepcopy(network).eval()(IMAGE).tolist()
 
 
-def main(count: int, seed: int) -> None:
+def main(count: int, seed: int, names: list[str]) -> None:
     draw = random.Random(seed)
     sys.setswitchinterval(1e-5)
     network = build()
@@ -118,7 +118,7 @@ def main(count: int, seed: int) -> None:
         seconds[name] = time.perf_counter() - start
     before, output, left, came = state_of(network), output_of(network), [], 0
     for number in range(count):
-        name = draw.choice(list(JOBS))
+        name = draw.choice(names)
         cold = copy.deepcopy(network) if draw.random() < 0.5 else network
         delay = draw.uniform(0, 1.1 * seconds[name])
 
@@ -147,4 +147,4 @@ def main(count: int, seed: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]))
+    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:] or list(JOBS))

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from saywhy.engine.preserve import preserve_state
 from saywhy.engine.runner import ModelRunner
-from saywhy.errors import InputError, MissingExtra
+from saywhy.errors import InputError, MethodError, MissingExtra
 from saywhy.methods.baselines import Baseline
 from saywhy.methods.perturbation import Sizes, cells_of, filled_image
 from saywhy.methods.registry import method
@@ -191,7 +191,13 @@ class _LeastSquares:
     def fit(self, batches: Any, **_more: Any) -> None:
         shown, _, counts = (torch.cat(parts).double().cpu() for parts in zip(*batches, strict=True))
         y = torch.cat(self.scores).double().cpu()  # (draw, target)
-        share = (counts / counts.sum()).unsqueeze(1)
+        total = counts.sum()
+        if not (bool(total.isfinite()) and total > torch.finfo(total.dtype).tiny):
+            raise MethodError(
+                "no sample has a weight, so that no linear model can be fitted: the width is too small for these "
+                "images. Take a larger width."
+            )
+        share = (counts / total).unsqueeze(1)
         shown, y = (t - (share * t).sum(0) for t in (shown, y))  # the intercept is not penalised
         root = counts.sqrt().unsqueeze(1)
         if self.penalty:
