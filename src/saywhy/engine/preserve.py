@@ -75,11 +75,13 @@ def preserve_state(model: nn.Module, *, evaluate: bool = True, seed: int | None 
         if not evaluate:
             yield
             return
+        failed = True
         try:
             _save(model)
             yield
+            failed = False
         finally:
-            _restore(model)
+            _restore(model, failed)
 
 
 @contextlib.contextmanager
@@ -182,7 +184,12 @@ def _save(model: nn.Module) -> None:
                     saved.buffers.append((module, name, buffer, buffer._version, buffer.detach().clone()))
 
 
-def _restore(model: nn.Module) -> None:
+def _restore(model: nn.Module, failed: bool) -> None:
+    """Restore the state of the last block; after an error buffers are compared by value.
+
+    An error in a dispatch mode, such as an interrupt, may come between an operation in place and the increment of its
+    tensor's version.
+    """
     with _lock:
         saved = _saved_states[model]
         saved.blocks -= 1
@@ -192,7 +199,7 @@ def _restore(model: nn.Module) -> None:
         for module in saved.was_training:
             module.training = True
         for module, name, buffer, version, value in saved.buffers:
-            if buffer._version != version:
+            if buffer._version != version or (failed and not torch.equal(buffer, value)):
                 original = content_version(buffer, version)
                 with torch.no_grad():
                     buffer.copy_(value)
