@@ -109,6 +109,19 @@ def test_map_of_untrained_network_fails_effect_size(drawn):
     assert not verdict.passed
 
 
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_effect_size_of_a_regression_is_not_applicable(outputs):
+    """Its values have a unit of their own, of which 0.1 may be much or nothing."""
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, outputs)
+    )
+    explanation = saywhy.explain(saywhy.load(network, scale="value"), torch.rand(1, 3, 14, 14), 0)
+    results = {one.name: one for one in verdicts(explanation)[0][0].results}
+    assert results["effect size"].passed is None
+    assert "value" in results["effect size"].note
+
+
 def test_effect_size_is_the_change_of_the_log_odds_by_hand():
     class Sum(nn.Module):
         def forward(self, image: Tensor) -> Tensor:

@@ -176,6 +176,8 @@ def effect_size(context: CheckContext) -> Measurements:
     """
     if bool((context.explanation.classes < 0).all()):
         return _not_applicable(context, "the target is not a single class")
+    if context.explanation.score == "value":
+        return _not_applicable(context, "the output is a value, which has no probability")
     runner = context.evaluation.runner("log-odds")
     maps = at_least_float32(context.evaluation.maps)
     pool: Any = (F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d)[maps.ndim - 3]
