@@ -14,6 +14,9 @@ from oracles import ORACLES
 from saywhy.errors import MethodError
 from saywhy.methods import find_method
 
+# Activations of both signs are tested on purpose here; tests/methods/test_signed_activations.py tests the warning.
+pytestmark = pytest.mark.filterwarnings("ignore:.* divides by the sum of each channel's activations")
+
 SPACES = {"signal": (7,), "image": (3, 4), "volume": (2, 3, 2)}
 CHANNELS = {"few channels": 3, "many channels": 17}
 SEEDS = (0, 1)

@@ -1,5 +1,6 @@
 """What must hold of sums along a path (spec B6 and B8), on networks whose answer is known and on trained ones."""
 
+import gc
 from dataclasses import replace
 
 import pytest
@@ -331,12 +332,11 @@ def test_memory_does_not_grow_with_steps(image):
     alive: dict[int, int] = {}
 
     def most_alive(steps: int) -> int:
-        import gc
-
         most = 0
 
         def watch(*_: object) -> None:
             nonlocal most
+            gc.collect()  # what is waiting for the collector is not held
             sizes = [o.numel() for o in gc.get_objects() if type(o) is Tensor]
             most = max(most, sum(sizes))
 
@@ -344,9 +344,9 @@ def test_memory_does_not_grow_with_steps(image):
             explain(network, image, steps=steps, batch_size=5)
         return most
 
-    for steps in (10, 80):
+    for steps in (10, 40):
         alive[steps] = most_alive(steps)
-    assert alive[80] <= alive[10] * 1.02
+    assert alive[40] <= alive[10] * 1.02
 
 
 def test_progress_is_reported(image):

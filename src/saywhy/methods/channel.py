@@ -1,11 +1,12 @@
 r"""One weight a channel: :math:`L = \mathrm{ReLU}(\sum_k w_k A^k)`. CAM, Grad-CAM, Grad-CAM++ and XGrad-CAM."""
 
+import warnings
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from saywhy.errors import MethodError
+from saywhy.errors import MethodError, SaywhyWarning
 from saywhy.methods.registry import method
 from saywhy.shapes import ChannelWeights, FeatureMaps, Gradients, Maps
 
@@ -20,6 +21,32 @@ def combine(weights: ChannelWeights, activations: FeatureMaps, *, relu: bool) ->
     """
     total = torch.bmm(weights.unsqueeze(1), activations.flatten(2)).squeeze(1).unflatten(1, activations.shape[2:])
     return total.relu() if relu else total
+
+
+_UNSOUND = 0.1
+"""The largest part of a map, by magnitude, that may come from weights that activations of both signs spoil."""
+
+
+def _warn_of_signed_channels(name: str, weights: ChannelWeights, A: Tensor, unsound: Tensor) -> None:
+    """Warn if channels whose weights are not what the method's derivation says carry a part of the map.
+
+    Args:
+        name: the method's title.
+        weights: [batch, channel].
+        A: activations [batch, channel, position].
+        unsound: [batch, channel] whether a weight is outside the range that non-negative activations would give.
+    """
+    size = weights.detach().abs() * A.abs().sum(-1)
+    share = (size * unsound).sum(1) / size.sum(1).clamp_min(torch.finfo(size.dtype).tiny)
+    if float(share.max()) > _UNSOUND:
+        warnings.warn(
+            f"{name} divides by the sum of each channel's activations, which are expected to be non-negative. This "
+            f"layer's have both signs, and {float(share.max()):.0%} of a map comes from channels whose weights are "
+            "therefore arbitrary: it may point at the wrong place. Take 'gradcam' or 'hirescam', or a layer after a "
+            "rectifier.",
+            SaywhyWarning,
+            stacklevel=3,
+        )
 
 
 @method(
@@ -93,6 +120,9 @@ def gradcam_pp(activations: FeatureMaps, gradients: Gradients, *, relu: bool = T
     Returns:
         Maps [batch, *space]; non-negative if ``relu``.
 
+    Warns if activations of both signs make the denominator of a part of the map smaller than half of what any
+    non-negative activations give, or negative: the weights are then arbitrary.
+
     Differs from the paper: a denominator of exactly zero gives the weight zero.
 
     >>> A = torch.tensor([[[[1.0, 1.0]]]])
@@ -104,6 +134,9 @@ def gradcam_pp(activations: FeatureMaps, gradients: Gradients, *, relu: bool = T
     denominator = 2 + g * A.sum(-1, keepdim=True)
     counts = (g > 0) & (denominator != 0)
     weights = torch.where(counts, g / torch.where(counts, denominator, 1.0), 0.0).sum(-1)
+    if bool((A < 0).any()):
+        unsound = ((g > 0) & (denominator < 1)).any(-1)
+        _warn_of_signed_channels("Grad-CAM++", weights, A.detach(), unsound)
     return combine(weights, activations, relu=relu)
 
 
@@ -129,6 +162,9 @@ def xgradcam(activations: FeatureMaps, gradients: Gradients, *, relu: bool = Tru
     Returns:
         Maps [batch, *space] in the units of the score; non-negative if ``relu``.
 
+    Warns if activations of both signs give a part of the map weights outside the range of the channel's gradient, of
+    which non-negative activations give a weighted average.
+
     Differs from the paper: a channel whose activations sum to exactly zero has weight zero. No epsilon is added, so
     that activations in any units give the same normalised map.
 
@@ -139,6 +175,11 @@ def xgradcam(activations: FeatureMaps, gradients: Gradients, *, relu: bool = Tru
     A, g = activations.flatten(2), gradients.flatten(2)
     total = A.sum(-1)
     weights = torch.where(total != 0, (A * g).sum(-1) / torch.where(total != 0, total, 1.0), 0.0)
+    if bool((A < 0).any()):
+        low, high = torch.aminmax(g.detach(), dim=-1)
+        slack = 1e-3 * torch.maximum(high.abs(), low.abs())
+        unsound = (weights.detach() < low - slack) | (weights.detach() > high + slack)
+        _warn_of_signed_channels("XGrad-CAM", weights, A.detach(), unsound)
     return combine(weights, activations, relu=relu)
 
 
