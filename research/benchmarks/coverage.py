@@ -7,6 +7,13 @@ so: weight matrices that are zero throughout get small normal noise and normalis
 one, because with zeros the output does not depend on the image; batch normalisation gets the statistics of noise,
 because with the initial ones the signal of some deep networks vanishes.
 
+A network is placed within one cell if the layer changes where the image does: twelve grey squares are put on the image,
+and the number is the median distance in cells between a square and the centre of the change, without the layout's
+proof. The share of evidence through the layer is the share of the score's gradient at the image that passes through it;
+of a transformer with a class token the rest is carried past the patches by that token.
+
+Networks with planted truth, drawn at random, are explained too (:mod:`research.benchmarks.variations`).
+
 Run it as ``python -m research.benchmarks.coverage``. A stopped run continues. Failed rows stay in the table.
 """
 
@@ -27,7 +34,9 @@ from rich.progress import Progress
 from torch import nn
 
 import saywhy
+from research.benchmarks import variations
 from research.benchmarks.coverage_architectures import HF_LEFT_OUT, SAMPLE, SOURCES, Architecture
+from research.benchmarks.displacement import displacement
 from saywhy.io.atomic import atomic_write
 
 State = Literal["pass", "fail", "not run"]
@@ -49,6 +58,8 @@ class Row:
         proof: e.g. ``"8 of 8"``: changed patches found at the claimed cell, of those to which the layer responded.
         grid: (height, width) of the map in cells.
         expected: grids that the library's stated strides allow; empty where it states none.
+        displacement: distance between a grey square and the change of the layer in cells, the median of twelve.
+        share: the share of the score's gradient at the image that passes through the layer; None if not measured.
         seconds: time for finding the layer, proving the layout and making the map.
         reinitialized: whether this is the result of the second try, with zero weights replaced (see the module).
     """
@@ -65,6 +76,8 @@ class Row:
     proof: str = ""
     grid: tuple[int, ...] = ()
     expected: tuple[tuple[int, ...], ...] = ()
+    displacement: float | None = None
+    share: float | None = None
     seconds: float = 0.0
     reinitialized: bool = False
 
@@ -97,7 +110,8 @@ def evaluate(architecture: Architecture, make: Callable[[Architecture], nn.Modul
     except Exception as error:  # any error is reported in the row
         return Row(**known, state="fail", reason=_one_line(error), seconds=perf_counter() - begin)
     seconds = perf_counter() - begin
-    diagnostic = next(d for d in explanation.diagnostics["gradcam", explanation.layers[0]][0][0] if d.name == "layout")
+    diagnostics = {d.name: d for d in explanation.diagnostics["gradcam", explanation.layers[0]][0][0]}
+    diagnostic = diagnostics["layout"]
     grid = tuple(explanation.maps.shape[2:])
     expected = architecture.expected(network)
     reason = _fault(explanation, diagnostic.state == "good", grid, expected)
@@ -110,8 +124,29 @@ def evaluate(architecture: Architecture, make: Callable[[Architecture], nn.Modul
         proof="".join(re.findall(r"\d+ of \d+", diagnostic.text)[:1]),
         grid=grid,
         expected=expected,
+        displacement=_displacement(network, architecture, explanation),
+        share=_share(diagnostics["share"].text) if "share" in diagnostics else None,
         seconds=seconds,
     )
+
+
+def _displacement(network: nn.Module, architecture: Architecture, explanation: saywhy.Explanation) -> float | None:
+    """Return the displacement of the found layer; None for maps of several layers, or if it cannot be measured."""
+    if " + " in explanation.layers[0]:
+        return None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            target = int(explanation.classes[0, 0])
+            return displacement(network, architecture.inputs(), explanation.layers[0], target)
+    except saywhy.SaywhyError:
+        return None
+
+
+def _share(text: str) -> float | None:
+    """Return the share that a diagnostic states."""
+    found = re.match(r"(\d+)%", text)
+    return int(found[1]) / 100 if found else None
 
 
 def as_built(architecture: Architecture) -> nn.Module:
@@ -160,14 +195,16 @@ def _fault(
     return ""
 
 
-def table(rows: Sequence[Row], count: int) -> str:
+def table(rows: Sequence[Row], count: int, outcomes: Sequence[variations.Outcome] = ()) -> str:
     """Return the page as Markdown."""
     states = Counter((row.source, row.state) for row in rows)
     families = {source: len({r.family for r in rows if r.source == source and r.state == "pass"}) for source in SOURCES}
     lines = [
         "# Coverage",
         "",
-        "Made by `python -m research.benchmarks.coverage`. " + " ".join((__doc__ or "").split("\n\n")[1].split()),
+        "Made by `python -m research.benchmarks.coverage`. " + _paragraph(1),
+        "",
+        _paragraph(2),
         "",
         f"{len(rows)} of {count} architectures tested with torch {torch.__version__.partition('+')[0]}.",
         "",
@@ -179,6 +216,7 @@ def table(rows: Sequence[Row], count: int) -> str:
             for source, number in families.items()
         ),
     ]
+    lines += ["", variations.section(outcomes).rstrip()] if outcomes else []
     for title, chosen in (
         ("Failed", [r for r in rows if r.state == "fail"]),
         (
@@ -197,19 +235,32 @@ def table(rows: Sequence[Row], count: int) -> str:
     lines += [f"- {family}: {reason}." for family, reason in HF_LEFT_OUT.items()]
     for source in SOURCES:
         lines += ["", f"## {source}", ""]
-        lines += ["| family | architecture | input | layer | layout | proof | map | expected | result | seconds |"]
-        lines += ["|---|---|---|---|---|---|---|---|---|--:|"]
+        lines += [
+            "| family | architecture | input | layer | layout | proof | map | expected | placed within one cell | "
+            "share of evidence through the layer | result | seconds |"
+        ]
+        lines += ["|---|---|---|---|---|---|---|---|---|--:|---|--:|"]
         lines += [_line(r) for r in rows if r.source == source and r.state != "not run"]
     return "\n".join(lines) + "\n"
+
+
+def _paragraph(number: int) -> str:
+    """Return a paragraph of this module's docstring on one line."""
+    return " ".join((__doc__ or "").split("\n\n")[number].split())
 
 
 def _line(row: Row) -> str:
     expected = " or ".join(map(_times, row.expected)) or "not stated"
     cells = [
-        row.family, row.name, _times(row.size), f"`{row.layer}`" if row.layer else "", row.layout, row.proof,
-        _times(row.grid), expected, row.state + (", re-initialized" if row.reinitialized else ""), f"{row.seconds:.1f}",
-    ]  # fmt: skip
+        *(row.family, row.name, _times(row.size), f"`{row.layer}`" if row.layer else "", row.layout, row.proof),
+        *(_times(row.grid), expected, _placed(row.displacement), "" if row.share is None else f"{row.share:.0%}"),
+        *(row.state + (", re-initialized" if row.reinitialized else ""), f"{row.seconds:.1f}"),
+    ]
     return "| " + " | ".join(cells) + " |"
+
+
+def _placed(displacement: float | None) -> str:
+    return "not measured" if displacement is None else f"{'yes' if displacement <= 1 else 'no'} ({displacement:.1f})"
 
 
 def _cell(text: str) -> str:
@@ -258,9 +309,10 @@ def main(
     sample: Annotated[bool, typer.Option("--sample", help="Only the small selection that CI runs.")] = False,
     out: Annotated[Path, typer.Option(help="The page to write.")] = Path("docs/coverage.md"),
     kept: Annotated[Path, typer.Option(help="The file in which results are stored during the run.")] = KEPT,
+    drawn: Annotated[int, typer.Option("--variations", min=0, help="Variations of each kind with planted truth.")] = 50,
     fresh: Annotated[bool, typer.Option("--fresh", help="Delete earlier results of these architectures.")] = False,
 ) -> None:
-    """Explain one image with every kind of image classifier, and write the page."""
+    """Explain one image with every kind of image classifier, and networks with planted truth; write the page."""
     if only is not None and only not in SOURCES:
         raise typer.BadParameter(f"must be one of {', '.join(SOURCES)}, got '{only}'", param_hint="--only")
     every = [a for make in SOURCES.values() for a in make()]
@@ -276,13 +328,22 @@ def main(
             progress.update(task, advance=1, description=row.name)
             if row.state == "fail":
                 progress.console.print(f"{row.key}: {row.reason}", style="red", markup=False)
+        outcomes = []
+        task = progress.add_task("variations", total=drawn * len(variations.KINDS))
+        for one in (v for kind in variations.KINDS for v in variations.drawn_variations(kind, drawn)):
+            outcomes.append(variations.outcome(one))
+            progress.update(task, advance=1, description=one.kind)
     known = known_rows(kept)
     rows = [known[a.key] for a in (chosen if sample else every) if a.key in known]
     with atomic_write(out) as temporary:
-        temporary.write_text(table(rows, len(every)), encoding="utf-8")
+        temporary.write_text(table(rows, len(every), outcomes), encoding="utf-8")
     states = Counter(row.state for row in rows)
-    typer.echo(f"{states['pass']} pass, {states['fail']} fail, {states['not run']} not run: {out}")
-    raise typer.Exit(1 if states["fail"] else 0)
+    faults = sum(one.state in variations.FAULTS for one in outcomes)
+    typer.echo(
+        f"{states['pass']} pass, {states['fail']} fail, {states['not run']} not run; {faults} of {len(outcomes)} "
+        f"variations silently wrong: {out}"
+    )
+    raise typer.Exit(1 if states["fail"] or faults else 0)
 
 
 def delete_rows(kept: Path, keys: set[str]) -> None:
