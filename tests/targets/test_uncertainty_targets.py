@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import saywhy
 from oracles.networks import TinyNetwork
-from saywhy.errors import TargetError
+from saywhy.errors import InputError, TargetError
 from saywhy.output import ModelOutput, parse_output
 from saywhy.targets import Certainty, Class, TargetList, Top, Uncertain
 from saywhy.targets.uncertainty import aleatoric_variance_of
@@ -159,8 +159,8 @@ class TestCertainty:
     def test_score_is_the_negative_ucam_loss(self, name, answered, udl):
         output = noisy()
         classes = output.logits.argmax(1) if name is None else torch.full((3,), 2)
-        generator = torch.Generator().manual_seed(5)
-        found = losses(output.logits, output.raw.variance, classes, num_samples=7, udl=udl, generator=generator)
+        noise = torch.randn(7, 1, 4, generator=torch.Generator().manual_seed(5))
+        found = losses(output.logits, output.raw.variance, classes, udl=udl, noise=noise)
         wanted = found.uncertainty + found.answer if answered else found.uncertainty
         columns = Certainty(name, answered, 7, udl, seed=5).evaluate(output)
         close(columns.scores[:, 0], -wanted)
@@ -214,6 +214,11 @@ class TestCertainty:
         assert torch.equal(once, again)
         assert not torch.equal(once, other)
         assert torch.equal(torch.get_rng_state(), before)
+
+    @pytest.mark.parametrize("number", [0, -1, 2.5])
+    def test_invalid_number_of_noise_samples_raises(self, number):
+        with pytest.raises(InputError, match="num_samples must be a whole number of at least 1"):
+            Certainty(num_samples=number).evaluate(noisy())
 
     def test_output_keys_differ_between_settings(self):
         kinds = [Certainty(), Certainty(1), Certainty(with_classification_loss=True), Certainty(udl="additive")]

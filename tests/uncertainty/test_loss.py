@@ -64,10 +64,10 @@ def test_loss_terms_equal_slow_loops(udl, kind):
         shares = torch.nn.functional.one_hot(targets, 4).double()
     else:
         targets = shares = some_shares(3, 4, 1.0 if kind == "shares" else 0.3)
-    noise = torch.randn(6, 1, 4, generator=generator(7))[:, 0].double().tolist()
+    noise = torch.randn(6, 3, 4, generator=generator(7)).double()
     found = losses(y, s, targets, num_samples=6, udl=udl, generator=generator(7))
     for i in range(3):
-        wanted = slow_losses(y[i].tolist(), float(s[i]), shares[i].tolist(), noise, udl)
+        wanted = slow_losses(y[i].tolist(), float(s[i]), shares[i].tolist(), noise[:, i].tolist(), udl)
         for term in TERMS:
             close(getattr(found, term)[i], wanted[term])
         close(found.uncertainty[i], sum(wanted[term] for term in TERMS if term != "answer"))
@@ -149,7 +149,8 @@ def over_variances(led: float, right: bool, udl: str, classes: int = 2) -> tuple
     y = torch.zeros(33, classes, dtype=torch.float64)
     y[:, 0] = led
     targets = torch.zeros(33, dtype=torch.long) if right else torch.ones(33, dtype=torch.long)
-    found = losses(y, s[:, None], targets, num_samples=4000, udl=udl, generator=generator(3))
+    noise = torch.randn(4000, 1, classes, generator=generator(3))  # shared, so that the curve is smooth
+    found = losses(y, s[:, None], targets, udl=udl, noise=noise)
     return s, found.uncertainty, found.distortion
 
 
@@ -182,13 +183,28 @@ class TestNoise:
     @few
     @given(seeds)
     def test_loss_of_a_sample_does_not_depend_on_the_batch(self, seed):
+        """Given its noise, which is the part of the batch's noise that is drawn for it."""
         y, s, classes = drawn(4, 5, seed=seed), drawn(4, 1, seed=seed).square(), torch.tensor([0, 4, 2, 2])
-        whole = losses(y, s, classes, generator=generator(seed))
+        whole = losses(y, s, classes, num_samples=7, generator=generator(seed))
+        noise = torch.randn(7, 4, 5, generator=generator(seed))
         for i in range(4):
             some = slice(i, i + 1)
-            alone = losses(y[some], s[some], classes[some], generator=generator(seed))
+            alone = losses(y[some], s[some], classes[some], noise=noise[:, some])
             for term in TERMS:
                 close(getattr(alone, term), getattr(whole, term)[some])
+
+    def test_samples_have_noise_of_their_own(self):
+        """Equal samples would otherwise have equal losses, and the noise of a batch's mean would not average out."""
+        y, s, classes = torch.zeros(64, 3), torch.ones(64, 1), torch.zeros(64, dtype=torch.long)
+        found = losses(y, s, classes, num_samples=1, generator=generator()).gaussian
+        assert len(found.unique()) == 64
+        shared = losses(y, s, classes, noise=torch.randn(1, 1, 3, generator=generator())).gaussian
+        assert len(shared.unique()) == 1
+
+    def test_given_noise_leaves_the_global_random_state(self):
+        before = torch.get_rng_state()
+        losses(drawn(2, 3), torch.ones(2, 1), torch.tensor([0, 1]), noise=torch.ones(4, 1, 3))
+        assert torch.equal(torch.get_rng_state(), before)
 
     def test_generator_decides_and_the_global_state_is_unchanged(self):
         before = torch.get_rng_state()
@@ -218,7 +234,7 @@ def test_undistorted_loss_can_be_replaced():
     )
     for term in TERMS:
         close(getattr(same, term), getattr(plain, term))
-    noise = torch.randn(25, 1, 4, generator=generator()).double()
+    noise = torch.randn(25, 3, 4, generator=generator()).double()
     distorted = cross_entropy(y + s.sqrt() * noise, classes)
     close(other.distortion, plain.answer * -(plain.answer + 100 - distorted).mean(0))  # so far above, ELU is a line
     close(other.answer, plain.answer)
@@ -242,6 +258,12 @@ def test_undistorted_loss_can_be_replaced():
         ({"targets": torch.zeros(3, dtype=torch.bool)}, "got torch.bool"),
         ({"targets": [0, 1, 2]}, "got list"),
         ({"variance": -torch.ones(3, 1)}, "variances must be at least 0, got -1"),
+        (
+            {"noise": torch.zeros(5, 2, 4)},
+            r"noise must be \[draw, batch, class\] .* for logits \[3, 4\], got \[5, 2, 4\]",
+        ),
+        ({"noise": torch.zeros(0, 3, 4)}, r"got \[0, 3, 4\]"),
+        ({"noise": torch.zeros(3, 4)}, r"got \[3, 4\]"),
         ({"logits": torch.zeros(3, 1), "targets": torch.zeros(3, dtype=torch.long)}, "single yes or no"),
     ],
 )

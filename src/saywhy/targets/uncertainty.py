@@ -16,7 +16,7 @@ from saywhy.targets.target import Target, TargetScores
 from saywhy.uncertainty import information
 from saywhy.uncertainty.loss import Distortion, losses
 from saywhy.uncertainty.mc_samples import output_of
-from saywhy.validation import validate
+from saywhy.validation import validate, whole_number
 
 UncertaintyKind = Literal["entropy", "aleatoric", "epistemic", "sample_variance", "aleatoric_variance"]
 
@@ -115,13 +115,17 @@ class Certainty(Target):
                 "the loss of U-CAM needs mutually exclusive classes, got independent (binary) ones. Use "
                 "Uncertain('entropy')."
             )
+        # Noise of its own for each sample would make a map depend on the sample's place in the batch.
+        num_samples, generator = (
+            whole_number("num_samples", self.num_samples, 1),
+            torch.Generator().manual_seed(self.seed),
+        )
         found = losses(
             at_least_float32(output.logits),
             at_least_float32(variance),
             self._classes(output).to(output.logits.device),
-            num_samples=self.num_samples,
             udl=self.udl,
-            generator=torch.Generator().manual_seed(self.seed),
+            noise=torch.randn(num_samples, 1, output.logits.shape[1], generator=generator),
         )
         total = found.uncertainty + found.answer if self.with_classification_loss else found.uncertainty
         return _target_scores(-total, "ucam" if self.with_classification_loss else "certainty")

@@ -29,6 +29,7 @@ from saywhy.validation import validate, whole_number
 
 Distortion = Literal["scaled", "additive"]
 Each = Float[Tensor, " batch"]
+Noise = Float[Tensor, "draw #batch class"]
 
 LARGEST = 30.0
 """The clamp of the variance in the exponential, which would be infinite in float32 from 89 on."""
@@ -64,6 +65,7 @@ def losses(
     num_samples: int = 25,
     udl: Distortion = "scaled",
     generator: torch.Generator | None = None,
+    noise: Noise | None = None,
     undistorted: Each | None = None,
 ) -> Losses:
     """Compute the losses of a batch; gradients reach logits and variance (the noise is reparametrised).
@@ -74,8 +76,10 @@ def losses(
             answers are outside the vocabulary).
         num_samples: ``T``, the number of noise samples.
         udl: ``"scaled"`` or ``"additive"``; see the module's docstring.
-        generator: the random generator of the noise, which is drawn for every class and shared by all samples; None is
-            torch's global one.
+        generator: the random generator of the noise, which is drawn for every sample and class; None is torch's global
+            one.
+        noise: standard normal noise instead of a drawn one, [draw, batch, class], or [draw, 1, class] if all samples
+            share it; ``num_samples`` and ``generator`` are not used then.
         undistorted: the loss that is compared with the distorted ones; None is ``L_y``.
 
     Raises:
@@ -95,7 +99,14 @@ def losses(
         raise InputError("the loss needs logits of at least 2 classes, got one logit (a single yes or no).")
     if bool((variance < 0).any()):
         raise InputError(f"variances must be at least 0, got {float(variance.min()):.3g}.")
-    noise = torch.randn(num_samples, 1, logits.shape[1], generator=generator).to(logits)
+    if noise is None:
+        noise = torch.randn(num_samples, *logits.shape, generator=generator)
+    elif noise.ndim != 3 or noise.shape[1:] not in (logits.shape, (1, logits.shape[1])) or not len(noise):
+        raise InputError(
+            f"noise must be [draw, batch, class] or [draw, 1, class] for logits {list(logits.shape)}, got "
+            f"{list(noise.shape)}."
+        )
+    noise = noise.to(logits)
     answer = cross_entropy(logits, targets)
     distorted = cross_entropy(logits + variance.clamp_min(torch.finfo(variance.dtype).tiny).sqrt() * noise, targets)
     change = (answer if undistorted is None else undistorted) - distorted
