@@ -195,6 +195,17 @@ class TestGate:
             gradients.append(a.grad)
         assert torch.equal(*gradients)
 
+    def test_uniform_mask_changes_nothing_at_attention_logits(self):
+        """The mean of the mask is subtracted, so that it is no control."""
+        gradients = []
+        for strength in (0.0, 5.0):
+            a = drawn(*SHAPES["logits"], seed=3).requires_grad_()
+            answer, uncertainty = some_losses(a)
+            Gate(strength, "uniform").install([a], answer, uncertainty)
+            (answer + uncertainty).backward()
+            gradients.append(a.grad)
+        torch.testing.assert_close(*gradients, rtol=1e-14, atol=1e-14)
+
     @few
     @given(seeds)
     def test_a_small_step_towards_the_mask_lowers_both_losses(self, seed):

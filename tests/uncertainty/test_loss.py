@@ -243,7 +243,11 @@ def test_undistorted_loss_can_be_replaced():
 @pytest.mark.parametrize(
     ("given_", "said"),
     [
-        ({"udl": "other"}, "udl must be scaled or additive, got 'other'"),
+        ({"udl": "other"}, "udl must be scaled, additive or none, got 'other'"),
+        ({"gce": "other"}, "gce must be mean or log_mean_exp, got 'other'"),
+        ({"ve": "other"}, "ve must be exp, kl or none, got 'other'"),
+        ({"prior_variance": 0}, "prior_variance must be above 0, got 0"),
+        ({"prior_variance": -1.0}, "prior_variance must be a number of at least 0, got -1.0"),
         ({"num_samples": 0}, "whole number of at least 1"),
         ({"num_samples": 2.5}, "whole number of at least 1"),
         ({"num_samples": True}, "whole number of at least 1"),

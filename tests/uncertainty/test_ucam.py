@@ -141,6 +141,37 @@ def test_gate_alters_the_gradient_at_the_attention_logits():
     assert float(found["attention_logit.bias"].abs().max()) < 1e-12
 
 
+def test_certainty_of_the_entropy_changes_the_mask_and_not_the_loss():
+    net, masks = network(), []
+
+    class RecordingGate(Gate):
+        def install(self, tensors: Any, *rest: Any) -> Any:
+            masks.extend(super().install(tensors, *rest))
+            return masks
+
+    how = UCAM(num_samples=5, certainty="entropy", gate=RecordingGate())
+    close(asked(how, net).detach(), asked(UCAM(num_samples=5), net).detach())
+    logits: list[Tensor] = []
+    handle = net.attention_pooling.logits.register_forward_hook(lambda _, __, out: logits.append(out))
+    y = net(features(), QUESTIONS).logits
+    handle.remove()
+    p = y.softmax(1)
+    losses_of = cross_entropy(y, ANSWERS).mean(), -(p * p.log()).sum(1).mean()
+    of_answer, of_entropy = (torch.autograd.grad(one, logits[0], retain_graph=True)[0] for one in losses_of)
+    close(masks[0], certainty_mask(-of_answer, -of_entropy))
+    close(masks[0].sum(-1), torch.ones(4, 2, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("variant", ["aleatoric", "predictive"])
+def test_terms_of_the_loss_are_those_that_were_asked_for(variant):
+    terms: dict[str, Any] = {"udl": "none", "gce": "log_mean_exp", "ve": "kl", "prior_variance": 2.0}
+    net, noise = network(), generator()
+    said = net(features(), QUESTIONS)
+    each = [losses(said.logits, said.variance, ANSWERS, num_samples=5, generator=noise, **terms) for _ in range(2)]
+    wanted = torch.stack([one.answer + one.uncertainty for one in each][: 2 if variant == "predictive" else 1]).mean()
+    close(asked(UCAM(variant, num_samples=5, mc_dropout_samples=2, **terms), net).detach(), wanted.detach())
+
+
 def test_every_attention_hop_has_its_gate():
     net, installed = network("san"), []
 
@@ -373,7 +404,11 @@ class TestVarianceClassifier:
     ("wrong", "says"),
     [
         ({"num_samples": 0}, "num_samples must be"),
-        ({"udl": "other"}, "udl must be scaled or additive, got 'other'"),
+        ({"udl": "other"}, "udl must be scaled, additive or none, got 'other'"),
+        ({"certainty": "other"}, "certainty must be loss or entropy, got 'other'"),
+        ({"gce": "other"}, "gce must be mean or log_mean_exp, got 'other'"),
+        ({"ve": "other"}, "ve must be exp, kl or none, got 'other'"),
+        ({"prior_variance": 0.0}, "prior_variance must be above 0"),
         ({"weight": -1.0}, "weight of the uncertainty loss"),
         ({"mc_dropout_samples": True}, "mc_dropout_samples must be"),
     ],

@@ -17,6 +17,9 @@ mask :math:`M` is large where both agree (:func:`certainty_mask`). The gradient 
   change of the loss is compared instead, :math:`-\langle g_p, a_p \rangle`.
 
 There are no second derivatives.
+
+The certainty gradient equals the answer's where the predicted variance is 0, to which the losses of U-CAM drive it
+(:mod:`saywhy.uncertainty.loss`). The mask is then that of ``kind="answer"``.
 """
 
 from collections.abc import Callable, Sequence
@@ -51,7 +54,8 @@ def certainty_mask(
             negative; each gradient is divided by its largest absolute value first, because gradients of a batch mean
             are too small for :math:`\lambda` to have an effect. The others are controls that do not depend on
             certainty: ``"answer"``, with ``s_y`` in place of ``s_u``; ``"shuffled"``, the same values at permuted
-            places of the glimpse; ``"random"`` and ``"uniform"`` values.
+            places of the glimpse; ``"random"`` and ``"uniform"`` values. A uniform mask leaves the gradient at
+            attention logits as it is, because its mean is subtracted.
         generator: the random generator of the controls; None is torch's global one.
 
     Raises:
@@ -110,7 +114,7 @@ class Gate:
 
         Args:
             tensors: tensors in the graph of both losses.
-            answer, uncertainty: the losses ``L_y`` and ``L_u``, one number each.
+            answer, uncertainty: the losses ``L_y`` and ``L_u`` (or another uncertainty), one number each.
             generator: the random generator of control masks.
 
         Returns:
@@ -128,20 +132,34 @@ class Gate:
                 "a loss does not depend on the layer of the gate: no parameter up to it is trained. Unfreeze one, or "
                 "choose a later layer."
             )
+        masks = []
+        for tensor, (helps, certain) in zip(tensors, self.benefits(tensors, answer, uncertainty), strict=True):
+            mask = certainty_mask(helps, certain, self.mask, generator)
+            tensor.register_hook(self._gradient_hook(mask))
+            masks.append(mask)
+        return masks
+
+    def benefits(
+        self, tensors: Sequence[Tensor], answer: Tensor, uncertainty: Tensor
+    ) -> list[tuple[GlimpseMaps, GlimpseMaps]]:
+        """Return ``s_y`` and ``s_u`` of each tensor: where an increase lowers the loss of the answer, and the other.
+
+        Raises:
+            InputError: a loss does not depend on one of the tensors.
+        """
         gradients = [
             torch.autograd.grad(loss, tensors, retain_graph=True, allow_unused=True) for loss in (answer, uncertainty)
         ]
-        masks = []
-        for tensor, of_answer, of_uncertainty in zip(tensors, *gradients, strict=True):
+        found = []
+        for tensor, *both in zip(tensors, *gradients, strict=True):
+            of_answer, of_uncertainty = both
             if of_answer is None or of_uncertainty is None:
                 raise InputError(
                     "a loss does not depend on the layer of the gate. Choose a layer that the answer depends on."
                 )
             helps, certain = (self._benefit(tensor.detach(), g) for g in (of_answer, of_uncertainty))
-            mask = certainty_mask(helps, certain, self.mask, generator)
-            tensor.register_hook(self._gradient_hook(mask))
-            masks.append(mask)
-        return masks
+            found.append((helps, certain))
+        return found
 
     def _benefit(self, tensor: Tensor, gradient: Tensor) -> GlimpseMaps:
         """Return the negated gradient (or gradient times activation): where an increase lowers the loss."""

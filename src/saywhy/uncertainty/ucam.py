@@ -18,10 +18,20 @@ from saywhy.errors import InputError
 from saywhy.shapes import FeatureMaps
 from saywhy.uncertainty.certainty import Gate
 from saywhy.uncertainty.classifier_head import VarianceClassifier
-from saywhy.uncertainty.loss import Distortion, Losses, cross_entropy, losses
+from saywhy.uncertainty.information import entropy
+from saywhy.uncertainty.loss import (
+    Distortion,
+    GaussianCrossEntropy,
+    Losses,
+    VarianceEqualiser,
+    cross_entropy,
+    losses,
+    validate_terms,
+)
 from saywhy.validation import real_number, validate, whole_number
 
 UCAMVariant = Literal["aleatoric", "predictive"]
+CertaintySource = Literal["loss", "entropy"]
 
 
 @runtime_checkable
@@ -73,8 +83,10 @@ class UCAM:
             paper does not describe this comparison.
         weight: ``eta``, the weight of the uncertainty loss.
         num_samples: ``T``, the number of noise samples of the logits.
-        udl: see :mod:`saywhy.uncertainty.loss`.
+        udl, gce, ve, prior_variance: the terms of the uncertainty loss, see :mod:`saywhy.uncertainty.loss`.
         mc_dropout_samples: the number of dropout samples of P-GCA.
+        certainty: the source of the mask's certainty gradient: ``"loss"``, the uncertainty loss as in the paper, or
+            ``"entropy"``, the entropy of the prediction. The loss is the same with both.
         gate: the modification of the gradient.
     """
 
@@ -82,14 +94,19 @@ class UCAM:
     weight: float = 1.0
     num_samples: int = 25
     udl: Distortion = "scaled"
+    gce: GaussianCrossEntropy = "mean"
+    ve: VarianceEqualiser = "exp"
+    prior_variance: float = 1.0
     mc_dropout_samples: int = 5
+    certainty: CertaintySource = "loss"
     gate: Gate = field(default_factory=Gate)
 
     def __post_init__(self) -> None:
         validate("variant", self.variant, UCAMVariant)
         for name in ("mc_dropout_samples", "num_samples"):
             whole_number(name, getattr(self, name), 1)
-        validate("udl", self.udl, Distortion)
+        validate("certainty", self.certainty, CertaintySource)
+        validate_terms(self.udl, self.gce, self.ve, self.prior_variance)
         real_number("the weight of the uncertainty loss", self.weight, 0)
 
     def vqa_loss(
@@ -190,12 +207,26 @@ class UCAM:
     ) -> Tensor:
         whole = cross_entropy(torch.stack(list(logits)).mean(0), targets) if len(logits) > 1 else None
         each: list[Losses] = [
-            losses(y, s, targets, num_samples=self.num_samples, udl=self.udl, generator=generator, undistorted=whole)
+            losses(
+                y,
+                s,
+                targets,
+                num_samples=self.num_samples,
+                udl=self.udl,
+                gce=self.gce,
+                ve=self.ve,
+                prior_variance=self.prior_variance,
+                generator=generator,
+                undistorted=whole,
+            )
             for y, s in zip(logits, variances, strict=True)
         ]
         answer = torch.stack([one.answer for one in each]).mean()
         uncertainty = torch.stack([one.uncertainty for one in each]).mean()
-        self.gate.install(tensors, answer, uncertainty, generator)
+        uncertain = uncertainty
+        if self.certainty == "entropy":
+            uncertain = torch.stack([entropy(y.softmax(1)) for y in logits]).mean()
+        self.gate.install(tensors, answer, uncertain, generator)
         return answer + self.weight * uncertainty
 
 
