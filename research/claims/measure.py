@@ -159,7 +159,8 @@ def estimate(measured: ItemValues, over: float = 0.0, seed: int = 0) -> Estimate
     sums = measured.sums()
     networks = [value - over for value in measured.by_network().values()]
     ends = (-over, 1 - over) if measured.share else None
-    return _estimate(quotient_of_sums(sums) - over, resampled(sums, seed) - over, measured, networks, ends)
+    of_draws, items = resampled(sums, seed) - over, len(measured.scenes)
+    return estimate_of_draws(quotient_of_sums(sums) - over, of_draws, networks, len(sums), items, ends)
 
 
 def difference(first: ItemValues, second: ItemValues, over: float = 0.0, seed: int = 0) -> Estimate:
@@ -280,28 +281,30 @@ def _difference(
     theirs = second.by_network()
     networks = [ours - theirs[network] - over for network, ours in first.by_network().items()]
     ends = (-1 - over, 1 - over) if first.share and second.share else None
-    return _estimate(value, of_draws, first, networks, ends, scenes)
+    scenes = scenes or len(set(first.scenes))
+    return estimate_of_draws(value, of_draws, networks, scenes, len(first.scenes), ends)
 
 
-def _estimate(
+def estimate_of_draws(
     value: np.ndarray,
     of_draws: np.ndarray,
-    measured: ItemValues,
     networks: Sequence[float],
-    ends: Interval | None,
-    scenes: int = 0,
+    scenes: int,
+    items: int = 0,
+    ends: Interval | None = None,
 ) -> Estimate:
-    """Return a statistic with its intervals and p-values.
+    """Return the estimate of any statistic, with its intervals and p-values.
 
     Args:
-        value, of_draws: the statistic, and its bootstrap distribution.
-        measured: its items.
+        value, of_draws: the statistic, and its bootstrap distribution over scenes.
         networks: the statistic of each network.
+        scenes, items: the numbers of scenes and of their items; 0 items are one for each scene.
         ends: the least and the largest value of a share or of a difference of shares; None for other statistics.
-        scenes: the number of scenes; 0 takes that of the items.
+
+    >>> print(estimate_of_draws(np.array(2.0), np.linspace(1, 3, 1001), [1.9, 2.0, 2.1], 20))
+    2 (1.05 to 2.95; networks 1.75 to 2.25)
     """
-    scenes = scenes or len(set(measured.scenes))
-    found = Estimate(float(value), nan, nan, len(measured.scenes), scenes, tuple(map(float, networks)))
+    found = Estimate(float(value), nan, nan, items or scenes, scenes, tuple(map(float, networks)))
     if scenes < FEWEST:
         return replace(found, reason=f"{scenes} scene{'s' * (scenes > 1)}")
     if not np.isfinite(of_draws).all():

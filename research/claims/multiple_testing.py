@@ -37,6 +37,22 @@ def placeholder(found: Estimate | None) -> str:
     return f"[[{side} zero: p = {1.0 if found is None else found.p_value:.6g}]]"
 
 
+def placeholder_of_all(found: Sequence[Estimate]) -> str:
+    """Return the placeholder of a claim that needs each of several estimates to be above zero.
+
+    It holds if all lie above zero: an intersection-union test (Berger, 1982), whose p-value is the largest one. It does
+    not hold if one lies below zero; that p-value is the smallest one times their number (Bonferroni).
+
+    >>> above, below = Estimate(1, 0, 2, 9, 9, p_above=0.01), Estimate(-1, -2, 0, 9, 9, p_below=0.002)
+    >>> placeholder_of_all([above, above]), placeholder_of_all([above, below])
+    ('[[above zero: p = 0.02]]', '[[below zero: p = 0.008]]')
+    """
+    above, below = zip(*(one.one_sided for one in found), strict=True)
+    p_above, p_below = (min(1.0, 2 * p) for p in (max(above), len(found) * min(below)))
+    side = "above" if p_above <= p_below else "below"
+    return f"[[{side} zero: p = {min(p_above, p_below):.6g}]]"
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     r"""Return p-values adjusted by the method of Holm (1979), which bounds the chance of any false rejection.
 

@@ -1,10 +1,10 @@
 """The claims of U-CAM's paper on uncertainty and attention, measured in Toybox against controls.
 
-    python -m research.claims.ucam                       # trains eleven networks for each of three seeds
+    python -m research.claims.ucam                       # trains fifteen networks for each of three seeds
     python -m research.claims.ucam --out docs/claims-ucam.md
 
-A claim holds only where U-CAM is better than the base network and every control, each by an interval above zero.
-Measurements are stored for each network under out/claims, so that a stopped run continues.
+A claim holds only where the reconstruction is better than the base network and every control. Measurements are stored
+for each network under out/claims, so that a stopped run continues.
 """
 
 from pathlib import Path
@@ -17,7 +17,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 import saywhy
 from research.claims.attention_network import VisualFeatures
+from research.claims.multiple_testing import RULES, resolved
 from research.claims.parallel import WORKERS, run_jobs
+from research.claims.ucam_claims import report
 from research.claims.ucam_measures import Run, Tests, draw_tests, measure_network
 from research.claims.ucam_tables import Results
 from research.claims.uncertainty_networks import (
@@ -53,14 +55,27 @@ answers alone. Two glimpses cannot count, compare, or verify absence: see the ty
 was never published; this is a reconstruction (`saywhy.uncertainty`), and its results cannot be compared with published
 ones. The gradient surgery has strength {strength:g}, in *ten times* {ten:g}.
 
-All results are on test splits. Uncertainties are evaluated on clear and blurred questions together. Intervals are 95 %
-intervals of the mean over seeds: bootstrap over scenes, widened by the variation between seeds (Student's t). A claim
-**holds** only where all differences below it are above zero: to the base network and to every control (the losses
-without surgery; masks shuffled over positions, random, or uniform; *answer*, a mask of the answer's own gradient,
-independent of uncertainty; temperature scaling alone). *Literal*, *additive* and *P-GCA* are other readings of the
-paper. The agreement with people is also given for two baselines: the attention for another question, and the centre
-prior.
+All results are on test splits. Uncertainties are evaluated on clear and blurred questions together, and like is
+compared with like: the entropy of a single pass with that of a single pass, fifty Monte Carlo dropout samples with
+fifty. The wrong answers are those of the same prediction. The AUROC *within types* compares questions of one type with
+one another, and is the mean over types, weighted by their number of questions; pooled over types, it also rewards an
+uncertainty that only separates hard types from easy ones. Verdicts are of the AUROC within types.
+
+The controls are the losses without surgery; masks shuffled over positions, or random; and *answer*, a mask of the
+answer's own gradient, independent of uncertainty. (A uniform mask would be none: the mean of a mask is subtracted, so
+that it changes nothing.) *Literal*, *additive* and *P-GCA* are other readings of the paper. The losses of this
+reconstruction drive the predicted variance to zero (`saywhy.uncertainty.loss` derives why), and there the certainty
+gradient equals the answer's: see their cosine. Therefore variants are measured whose masks differ: *entropy mask*, from
+the gradient of the entropy of the prediction; *no equaliser*, the losses without `exp(s) - 1`, the term that drives the
+variance down; and *prior*, the loss of Kendall and Gal (2017) with a prior N(0, 1) on the noise of the logits, under
+which the variance stays, with two controls of its own. The agreement with people is also given for two baselines: the
+attention for another question, and the centre prior.
 """
+
+COMBINED = """A claim with several differences holds only if all are above zero (an intersection-union test: the largest
+p-value counts), and does not hold if one is below zero (the smallest p-value times their number). The estimates are
+means over seeds, whose networks are measured on the same scenes."""
+"""The rule of claims with several differences."""
 
 
 def main(
@@ -74,7 +89,7 @@ def main(
     """Train and measure, and print or write the page. Trained networks are stored under out/claims."""
     scenes = int(items * SCENES)
     files = {
-        (run, seed): FOLDER / f"ucam-{run_name(run, seed, items, 2 * scenes)}.npz"
+        (run, seed): FOLDER / f"ucam-{run_name(run, seed, items, 2 * scenes)}-{Run.version()}.npz"
         for seed in range(seeds)
         for run in RUNS
     }
@@ -97,7 +112,8 @@ def main(
         strength=STRENGTH,
         ten=10 * STRENGTH,
     )
-    text = f"{head}\n{results.report()}\n"
+    found, verdicts = resolved(f"## Claims\n\n{report(results)}")
+    text = "\n\n".join([f"{head}\n{RULES}\n{COMBINED}", verdicts, found, results.tables()]) + "\n"
     if out is None:
         print(text)
         return

@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from time import perf_counter, time
 from typing import Any
@@ -14,7 +15,7 @@ from torch import Tensor
 
 import saywhy
 from research.claims.attention_network import VisualFeatures
-from research.claims.uncertainty_networks import TrainedNetwork
+from research.claims.uncertainty_networks import RUNS, TrainedNetwork
 from saywhy.errors import SaywhyWarning
 from saywhy.io.atomic import atomic_write
 from saywhy.metrics.agreement import earth_movers_distance
@@ -28,8 +29,9 @@ from saywhy.toybox.models.classifier import normalised
 from saywhy.toybox.models.vision_language import ToyboxTrunk
 from saywhy.toybox.recipes.language_data import draw_language_data
 from saywhy.toybox.recipes.ucam import Questions, UncertaintyResults
-from saywhy.uncertainty import fit_temperature
+from saywhy.uncertainty import Gate, fit_temperature
 from saywhy.uncertainty.information import entropy
+from saywhy.uncertainty.loss import losses
 
 Each = Float[np.ndarray, " question"]
 Uncertainties = dict[str, Each]
@@ -65,7 +67,10 @@ class Run:
         began: the start of the command that made it, drawing included (seconds since 1970).
         ended: the end of its measuring.
         uncertainty: uncertainties by name, of all clear and blurred questions.
-        wrong: whether each of these was answered wrongly.
+        wrong: whether each of these was answered wrongly by a single pass.
+        wrong_sampled: the same for the mean over MC samples.
+        cosine: for each question of ``attended_scenes``, the cosine of the certainty gradient and the answer's gradient
+            at the attention logits; empty for the base.
         scenes: the scene of each question, clear scenes counted from 0 and blurred ones from a million.
         unseen_scenes: the scene of each question about unseen kinds, counted from two millions.
         types: the type of each question.
@@ -84,6 +89,8 @@ class Run:
     ended: float
     uncertainty: Uncertainties
     wrong: Bool[np.ndarray, " question"]
+    wrong_sampled: Bool[np.ndarray, " question"]
+    cosine: Each
     scenes: Int[np.ndarray, " question"]
     unseen_scenes: Int[np.ndarray, " unseen"]
     types: Int[np.ndarray, " question"]
@@ -100,6 +107,11 @@ class Run:
         plain = {name: np.asarray(getattr(self, name)) for name in self.__dataclass_fields__ if name not in NESTED}
         with atomic_write(file) as whole, whole.open("wb") as stream:
             np.savez(stream, **nested, **plain)
+
+    @classmethod
+    def version(cls) -> str:
+        """Return what the names of stored files hold, so that files with other measurements are not read."""
+        return sha256(" ".join(cls.__dataclass_fields__).encode()).hexdigest()[:4]
 
     @staticmethod
     def kept(file: Path) -> "Run":
@@ -179,13 +191,15 @@ def measure_network(network: TrainedNetwork, visual: VisualFeatures, tests: Test
     }
     if network.run != "base":
         uncertainty["aleatoric_variance"] = [sampled[name].found.aleatoric_variance for name in single]
-    right = torch.cat([one.right for one in single.values()])
+    right, right_sampled = (torch.cat([each[name].right for name in single]) for each in (single, sampled))
     scenes = [one.scenes + 10**6 * number for number, one in enumerate(single.values())]
     human_correlation, distance = _human_correlation(network, visual, tests)
     return Run(
         seconds=network.seconds,
         uncertainty={name: torch.cat(parts).numpy() for name, parts in uncertainty.items()},
         wrong=~right.numpy(),
+        wrong_sampled=~right_sampled.numpy(),
+        cosine=_gradient_cosines(network, tests),
         scenes=torch.cat(scenes).numpy(),
         unseen_scenes=sampled["unseen"].scenes.numpy() + 2 * 10**6,
         types=torch.cat([one.types for one in single.values()]).numpy(),
@@ -202,6 +216,24 @@ def measure_network(network: TrainedNetwork, visual: VisualFeatures, tests: Test
         began=began,
         ended=time(),
     )
+
+
+def _gradient_cosines(network: TrainedNetwork, tests: Tests) -> Each:
+    """Return the cosine of the certainty gradient and the answer's gradient for each question, mean over glimpses."""
+    how, found, logits = RUNS[network.run], [], []
+    if how is None:
+        return np.zeros(0)
+    terms = {name: getattr(how, name) for name in ("num_samples", "udl", "gce", "ve", "prior_variance")}
+    keep = network.head.attention_pooling.logits.register_forward_hook(lambda _, __, output: logits.append(output))
+    with keep:
+        for scenes, types in _parts(tests.attended):
+            said = network.head(tests.clear.features[scenes].float(), tests.clear.words[scenes, types])
+            shares, generator = tests.clear.shares[scenes, types], torch.Generator().manual_seed(0)
+            loss = losses(said.logits, said.variance, shares, generator=generator, **terms)
+            uncertain = entropy(said.logits.softmax(1)) if how.certainty == "entropy" else loss.uncertainty
+            (both,) = Gate().benefits([logits.pop()], loss.answer.sum(), uncertain.sum())
+            found.append(torch.cosine_similarity(*both, dim=-1).mean(1))
+    return torch.cat(found).numpy()
 
 
 def _logits(network: TrainedNetwork, questions: Questions) -> tuple[Tensor, Tensor]:

@@ -8,6 +8,7 @@ same number of steps.
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -30,6 +31,9 @@ PRETRAINING, STEPS = 1000, 400
 STRENGTH = 0.1
 """Strength of the gradient surgery."""
 
+PRIOR: dict[str, Any] = {"udl": "none", "gce": "log_mean_exp", "ve": "kl"}
+"""The terms of Kendall and Gal's loss with a prior on the variance, under which it does not collapse."""
+
 RUNS: dict[str, UCAM | None] = {
     "base": None,
     "no surgery": UCAM(gate=Gate(0.0)),
@@ -37,16 +41,26 @@ RUNS: dict[str, UCAM | None] = {
     "literal": UCAM(gate=Gate(STRENGTH, "literal")),
     "shuffled": UCAM(gate=Gate(STRENGTH, "shuffled")),
     "random": UCAM(gate=Gate(STRENGTH, "random")),
-    "uniform": UCAM(gate=Gate(STRENGTH, "uniform")),
     "answer": UCAM(gate=Gate(STRENGTH, "answer")),
     "additive": UCAM(udl="additive", gate=Gate(STRENGTH)),
     "P-GCA": UCAM("predictive", gate=Gate(STRENGTH)),
     "ten times": UCAM(gate=Gate(10 * STRENGTH)),
+    "entropy mask": UCAM(certainty="entropy", gate=Gate(STRENGTH)),
+    "no equaliser": UCAM(ve="none", gate=Gate(STRENGTH)),
+    "prior": UCAM(**PRIOR, gate=Gate(STRENGTH)),
+    "prior no surgery": UCAM(**PRIOR, gate=Gate(0.0)),
+    "prior answer": UCAM(**PRIOR, gate=Gate(STRENGTH, "answer")),
 }
 """The training of each run by name; the base is trained on answers alone."""
 
-CONTROLS = ("no surgery", "shuffled", "random", "uniform", "answer")
-"""The controls that U-CAM must surpass besides the base: without mask, or with masks independent of uncertainty."""
+CONTROLS = ("no surgery", "shuffled", "random", "answer")
+"""The controls that U-CAM must surpass besides the base: without mask, or with masks independent of uncertainty.
+
+A uniform mask is none: its mean is subtracted, so that it changes nothing.
+"""
+
+PRIOR_CONTROLS = ("prior no surgery", "prior answer")
+"""Those of the run with a prior on the variance."""
 
 PLAN = Plan((), batch=32, rate=2e-3, clip=5.0)
 FURTHER = Plan((), batch=32, rate=5e-4, clip=5.0)
