@@ -219,17 +219,6 @@ def p_verdict(p_value: float, is_above: bool) -> str:
     return "holds" if is_above else "does not hold"
 
 
-def interval_verdict(low: float, high: float) -> str:
-    """Return whether an interval lies above zero.
-
-    >>> interval_verdict(0.5, 1.5), interval_verdict(-0.5, 2.5), interval_verdict(-2.0, -1.0)
-    ('holds', 'not decidable here', 'does not hold')
-    """
-    if low <= 0 <= high:
-        return UNDECIDED
-    return "holds" if low > 0 else "does not hold"
-
-
 def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """Return a Markdown table.
 
