@@ -125,6 +125,8 @@ def trained_network(run: str, seed: int, base: VQAModel, questions: Questions, i
 
 def _train(head: AttentionVQAHead, how: UCAM | None, plan: Plan, steps: int, questions: Questions, file: Path) -> float:
     """Train a head, or load its stored weights; return the seconds of the training."""
+    parameters = " ".join(f"{name} {list(tensor.shape)}" for name, tensor in head.state_dict().items())
+    file = file.with_stem(f"{file.stem}-{sha256(parameters.encode()).hexdigest()[:4]}")  # of another head: other file
     if file.exists():
         head.load_state_dict(load_file(file))
         with safe_open(file, "pt") as kept:

@@ -265,3 +265,12 @@ def test_run_names_differ_by_settings():
     }
     assert len(names) == 8
     assert uncertainty_networks.run_name("base", 0, 1, 30) != uncertainty_networks.run_name("base", 0, 1, 40)
+
+
+def test_stored_weights_of_another_head_are_not_loaded(tmp_path, monkeypatch):
+    """A head whose parameters were renamed since is trained again, under another name."""
+    monkeypatch.setattr(uncertainty_networks, "optimize", lambda *_, **__: 1.0)
+    heads, file = (torch.nn.Linear(2, 3), torch.nn.Sequential(torch.nn.Linear(2, 3))), tmp_path / "run.safetensors"
+    for head in (*heads, heads[0]):
+        uncertainty_networks._train(head, None, uncertainty_networks.PLAN, 1, range(3), file)
+    assert len(list(tmp_path.glob("run-*.safetensors"))) == 2
