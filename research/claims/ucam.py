@@ -1,6 +1,6 @@
 """The claims of U-CAM's paper on uncertainty and attention, measured in Toybox against controls.
 
-    python -m research.claims.ucam                       # trains fifteen networks for each of three seeds
+    python -m research.claims.ucam                       # trains sixteen networks for each of three seeds
     python -m research.claims.ucam --out docs/claims-ucam.md
 
 A claim holds only where the reconstruction is better than the base network and every control. Measurements are stored
@@ -65,11 +65,12 @@ The controls are the losses without surgery; masks shuffled over positions, or r
 answer's own gradient, independent of uncertainty. (A uniform mask would be none: the mean of a mask is subtracted, so
 that it changes nothing.) *Literal*, *additive* and *P-GCA* are other readings of the paper. The losses of this
 reconstruction drive the predicted variance to zero (`saywhy.uncertainty.loss` derives why), and there the certainty
-gradient equals the answer's: see their cosine. Therefore variants are measured whose masks differ: *entropy mask*, from
-the gradient of the entropy of the prediction; *no equaliser*, the losses without `exp(s) - 1`, the term that drives the
-variance down; and *prior*, the loss of Kendall and Gal (2017) with a prior N(0, 1) on the noise of the logits, under
-which the variance stays, with two controls of its own. The agreement with people is also given for two baselines: the
-attention for another question, and the centre prior.
+gradient equals the answer's: see their cosine. Therefore variants are measured. The masks of two differ: *entropy
+mask*, from the gradient of the entropy of the prediction, and *distortion mask*, from that of the uncertainty loss
+without its Gaussian cross entropy, the term that comes to equal the answer's loss. In two others the variance need not
+collapse: *no equaliser*, the losses without `exp(s) - 1`, and *prior*, the loss of Kendall and Gal (2017) with a prior
+N(0, 1) on the noise of the logits, with two controls of its own. The agreement with people is also given for two
+baselines: the attention for another question, and the centre prior.
 """
 
 COMBINED = """A claim with several differences holds only if all are above zero (an intersection-union test: the largest

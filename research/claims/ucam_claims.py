@@ -113,8 +113,13 @@ def _kinds(results: Results) -> list[Claim]:
 
 def _variants(results: Results) -> list[Claim]:
     """(e): masks that differ from the answer's, and variances that do not collapse."""
-    controls = {"entropy mask": ("base", *CONTROLS), "prior": ("base", *PRIOR_CONTROLS)}
-    texts = {"entropy mask": "with a mask from the entropy's gradient", "prior": "with a prior on the variance"}
+    controls = dict.fromkeys(("entropy mask", "distortion mask"), ("base", *CONTROLS))
+    controls["prior"] = ("base", *PRIOR_CONTROLS)
+    texts = {
+        "entropy mask": "with a mask from the entropy's gradient",
+        "distortion mask": "with a mask from the distortion's gradient",
+        "prior": "with a prior on the variance",
+    }
     found = []
     for name, theirs in controls.items():
         detects = f"(e) {texts[name]}, the entropy of this reconstruction detects wrong answers better (single passes)"

@@ -230,7 +230,7 @@ def _gradient_cosines(network: TrainedNetwork, tests: Tests) -> Each:
             said = network.head(tests.clear.features[scenes].float(), tests.clear.words[scenes, types])
             shares, generator = tests.clear.shares[scenes, types], torch.Generator().manual_seed(0)
             loss = losses(said.logits, said.variance, shares, generator=generator, **terms)
-            uncertain = entropy(said.logits.softmax(1)) if how.certainty == "entropy" else loss.uncertainty
+            uncertain = how.certainty_loss(said.logits, loss)
             (both,) = Gate().benefits([logits.pop()], loss.answer.sum(), uncertain.sum())
             found.append(torch.cosine_similarity(*both, dim=-1).mean(1))
     return torch.cat(found).numpy()

@@ -46,6 +46,7 @@ RUNS: dict[str, UCAM | None] = {
     "P-GCA": UCAM("predictive", gate=Gate(STRENGTH)),
     "ten times": UCAM(gate=Gate(10 * STRENGTH)),
     "entropy mask": UCAM(certainty="entropy", gate=Gate(STRENGTH)),
+    "distortion mask": UCAM(certainty="distortion", gate=Gate(STRENGTH)),
     "no equaliser": UCAM(ve="none", gate=Gate(STRENGTH)),
     "prior": UCAM(**PRIOR, gate=Gate(STRENGTH)),
     "prior no surgery": UCAM(**PRIOR, gate=Gate(0.0)),

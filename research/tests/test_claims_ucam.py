@@ -222,7 +222,8 @@ def test_controls_have_the_losses_of_what_they_control():
             assert ours is not None
             assert theirs is not None
             assert replace(theirs, gate=ours.gate) == ours != theirs
-    assert replace(RUNS["entropy mask"], certainty="loss") == RUNS["U-CAM"] == UCAM(gate=Gate(0.1))
+    for name in ("entropy mask", "distortion mask"):
+        assert replace(RUNS[name], certainty="loss") == RUNS["U-CAM"] == UCAM(gate=Gate(0.1))
 
 
 @pytest.mark.slow

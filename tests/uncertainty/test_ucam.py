@@ -141,7 +141,8 @@ def test_gate_alters_the_gradient_at_the_attention_logits():
     assert float(found["attention_logit.bias"].abs().max()) < 1e-12
 
 
-def test_certainty_of_the_entropy_changes_the_mask_and_not_the_loss():
+@pytest.mark.parametrize("certainty", ["entropy", "distortion"])
+def test_source_of_the_certainty_changes_the_mask_and_not_the_loss(certainty):
     net, masks = network(), []
 
     class RecordingGate(Gate):
@@ -149,17 +150,22 @@ def test_certainty_of_the_entropy_changes_the_mask_and_not_the_loss():
             masks.extend(super().install(tensors, *rest))
             return masks
 
-    how = UCAM(num_samples=5, certainty="entropy", gate=RecordingGate())
+    how = UCAM(num_samples=5, certainty=certainty, gate=RecordingGate())
     close(asked(how, net).detach(), asked(UCAM(num_samples=5), net).detach())
     logits: list[Tensor] = []
     handle = net.attention_pooling.logits.register_forward_hook(lambda _, __, out: logits.append(out))
-    y = net(features(), QUESTIONS).logits
+    said = net(features(), QUESTIONS)
     handle.remove()
-    p = y.softmax(1)
-    losses_of = cross_entropy(y, ANSWERS).mean(), -(p * p.log()).sum(1).mean()
-    of_answer, of_entropy = (torch.autograd.grad(one, logits[0], retain_graph=True)[0] for one in losses_of)
-    close(masks[0], certainty_mask(-of_answer, -of_entropy))
-    close(masks[0].sum(-1), torch.ones(4, 2, dtype=torch.float64))
+    if certainty == "entropy":
+        p = said.logits.softmax(1)
+        uncertain = -(p * p.log()).sum(1).mean()
+    else:
+        found = losses(said.logits, said.variance, ANSWERS, num_samples=5, generator=generator())
+        uncertain = (found.distortion + found.equaliser).mean()
+    losses_of = cross_entropy(said.logits, ANSWERS).mean(), uncertain
+    of_answer, of_certainty = (torch.autograd.grad(one, logits[0], retain_graph=True)[0] for one in losses_of)
+    close(masks[0], certainty_mask(-of_answer, -of_certainty))
+    assert bool(masks[0].any())
 
 
 @pytest.mark.parametrize("variant", ["aleatoric", "predictive"])
@@ -405,7 +411,7 @@ class TestVarianceClassifier:
     [
         ({"num_samples": 0}, "num_samples must be"),
         ({"udl": "other"}, "udl must be scaled, additive or none, got 'other'"),
-        ({"certainty": "other"}, "certainty must be loss or entropy, got 'other'"),
+        ({"certainty": "other"}, "certainty must be loss, distortion or entropy, got 'other'"),
         ({"gce": "other"}, "gce must be mean or log_mean_exp, got 'other'"),
         ({"ve": "other"}, "ve must be exp, kl or none, got 'other'"),
         ({"prior_variance": 0.0}, "prior_variance must be above 0"),

@@ -31,7 +31,7 @@ from saywhy.uncertainty.loss import (
 from saywhy.validation import real_number, validate, whole_number
 
 UCAMVariant = Literal["aleatoric", "predictive"]
-CertaintySource = Literal["loss", "entropy"]
+CertaintySource = Literal["loss", "distortion", "entropy"]
 
 
 @runtime_checkable
@@ -85,8 +85,9 @@ class UCAM:
         num_samples: ``T``, the number of noise samples of the logits.
         udl, gce, ve, prior_variance: the terms of the uncertainty loss, see :mod:`saywhy.uncertainty.loss`.
         mc_dropout_samples: the number of dropout samples of P-GCA.
-        certainty: the source of the mask's certainty gradient: ``"loss"``, the uncertainty loss as in the paper, or
-            ``"entropy"``, the entropy of the prediction. The loss is the same with both.
+        certainty: the source of the mask's certainty gradient: ``"loss"``, the uncertainty loss as in the paper;
+            ``"distortion"``, that loss without ``L_GCE``, whose gradient is the answer's where the variance is 0; or
+            ``"entropy"``, the entropy of the prediction. The loss itself is the same.
         gate: the modification of the gradient.
     """
 
@@ -197,6 +198,17 @@ class UCAM:
             )
         return self._total([output.logits], [output.variance], targets, tensors, generator)
 
+    def certainty_loss(self, logits: Float[Tensor, "batch class"], found: Losses) -> Float[Tensor, " batch"]:
+        """Return what the certainty gradient is of, for every sample.
+
+        Args:
+            logits: the network's output.
+            found: its losses.
+        """
+        if self.certainty == "entropy":
+            return entropy(logits.softmax(1))
+        return found.uncertainty - found.gaussian if self.certainty == "distortion" else found.uncertainty
+
     def _total(
         self,
         logits: Sequence[Float[Tensor, "batch class"]],
@@ -223,9 +235,7 @@ class UCAM:
         ]
         answer = torch.stack([one.answer for one in each]).mean()
         uncertainty = torch.stack([one.uncertainty for one in each]).mean()
-        uncertain = uncertainty
-        if self.certainty == "entropy":
-            uncertain = torch.stack([entropy(y.softmax(1)) for y in logits]).mean()
+        uncertain = torch.stack([self.certainty_loss(y, one) for y, one in zip(logits, each, strict=True)]).mean()
         self.gate.install(tensors, answer, uncertain, generator)
         return answer + self.weight * uncertainty
 
