@@ -209,6 +209,27 @@ def readings(shape: Sequence[int], image: Sequence[int], seen: Sequence[tuple[in
         yield from _token_readings("tokens", shape[0], image, seen, batch_axis=1)
 
 
+def resized_readings(shape: Sequence[int], image: Sequence[int]) -> Iterator[Layout]:
+    """Readings of tokens, of which at most two are no cells, whose grid has another shape than the image.
+
+    A network that resizes or pads its image has such grids. They have at least 4 cells along both axes, and the sides
+    of a cell differ by a factor of at most 4.
+
+    >>> [str(r) for r in resized_readings((1, 231, 8), (136, 64))][2:4]
+    ['tokens 23×10 + 1 before', 'tokens 23×10 + 1 after']
+    """
+    if len(shape) != 3 or shape[0] != 1 or len(image) != 2:
+        return
+    for extra in range(3):
+        cells = shape[1] - extra
+        for rows in range(4, cells // 4 + 1):
+            grid = (rows, cells // rows)
+            sides = [pixels / side for pixels, side in zip(image, grid, strict=True)]
+            if cells % rows == 0 and _fits(grid, image) and max(sides) <= 4 * min(sides):
+                for suffix in dict.fromkeys((0, extra, *range(1, extra))):
+                    yield Layout("tokens", grid, prefix=extra - suffix, suffix=suffix)
+
+
 def _folded_readings(
     shape: Sequence[int], image: Sequence[int], seen: Sequence[tuple[int, ...]], folded: int
 ) -> Iterator[Layout]:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,10 +13,11 @@ from saywhy.engine import checkpoints, tree
 from saywhy.engine.activations import FunctionCall, hooked
 from saywhy.engine.bypass import PassGraph, read_by
 from saywhy.engine.capture import Watched
-from saywhy.engine.layout import readings
+from saywhy.engine.layout import Layout, readings, resized_readings
 from saywhy.engine.preserve import exclusive_run
 from saywhy.engine.probes import LayoutCandidates
-from saywhy.engine.proof import Proof, prove
+from saywhy.engine.proof import Proof
+from saywhy.engine.prove import prove
 from saywhy.engine.recorded_pass import Pass, Record, nonzero_replacements, record_pass
 from saywhy.engine.roles import Role, answers
 
@@ -298,8 +300,15 @@ def proved(search: LayerSearch, candidates: Sequence[Candidate], *, until_proved
     space = search.space
     # Unambiguous maps tell which grids the token layers of this network may have.
     certain = [c.shape[2:] for c in candidates if len(c.shape) == len(space) + 2]
+
+    def of_part(shape: tuple[int, ...], part: tuple[int, ...]) -> tuple[Layout, ...]:
+        return tuple(dict.fromkeys([*readings(shape, part, certain), *resized_readings(shape, part)]))
+
     layers = [
-        LayoutCandidates(c.module, c.call, tuple(readings(c.shape, space, certain)), c.function) for c in candidates
+        LayoutCandidates(
+            c.module, c.call, tuple(readings(c.shape, space, certain)), c.function, partial(of_part, c.shape)
+        )
+        for c in candidates
     ]
     with exclusive_run(search.model), torch.inference_mode(False):
         proofs = prove(search.model, search.sample(), layers, until_proved=until_proved)
