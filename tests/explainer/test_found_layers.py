@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 import saywhy
-from branched_networks import Branched, bright_and_dark, sides
+from branched_networks import Branched, TwoSequences, bright_and_dark, sides
+from placed_networks import SmallViT, image
 
 METHOD = "hirescam"  # its map lies where the gradient is
 
@@ -160,6 +161,32 @@ class TestEnsemble:
         with pytest.warns(saywhy.SaywhyWarning, match="only .* passes through layer 'body'"):
             e = explain(Pixels(), bright_and_dark()[:1])
         assert {d.name: d.state for d in e.diagnostics[METHOD, "body"][0][0]}["share"] == "warning"
+
+
+class TestTwoSequencesOfTokens:
+    """A fine and a coarse sequence of tokens, each with a class token; both are read."""
+
+    def test_both_are_fused_or_what_is_missing_is_warned_of(self):
+        with pytest.warns(saywhy.SaywhyWarning, match="of the score's gradient at the image passes through layer"):
+            e = explain(TwoSequences().eval(), image(64, 64), 0)
+        assert {name.split(".")[0] for name in e.layers[0].split(" + ")} == {"crossed_fine", "crossed_coarse"}
+
+    @pytest.mark.parametrize("last", [False, True])
+    def test_class_token_of_one_sequence_is_no_branch(self, last):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            e = explain(SmallViT(last=last).eval(), image(64, 64), 0)
+        assert e.layers == ("blocks.1.norm1",)
+
+    @pytest.mark.nightly
+    def test_cross_attention_of_two_sequences_is_warned_of(self):
+        from timm.models.crossvit import CrossVit
+
+        torch.manual_seed(0)
+        sizes = {"img_size": 64, "img_scale": (1.0, 1.0), "patch_size": (8, 16), "embed_dim": (16, 32)}
+        depths = {"depth": ((1, 1, 0),), "num_heads": (2, 2), "mlp_ratio": (2, 2, 1)}
+        with pytest.warns(saywhy.SaywhyWarning, match="of the score's gradient at the image passes through layer"):
+            explain(CrossVit(**sizes, **depths, num_classes=5).eval(), image(64, 64), 0)
 
 
 class Pyramid(nn.Module):

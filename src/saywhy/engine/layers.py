@@ -176,8 +176,14 @@ def _choose(search: LayerSearch, memo: Memo[LayerGroup]) -> LayerGroup:
     if chosen.on_every_path or traced.image_gradient is None:
         known = chosen.alive and traced.image_gradient is not None
         return LayerGroup((replace(chosen, share=1.0 if known else None, upstream=frozenset()),))
-    alone = replace(chosen, share=share_through(traced.image_gradient, gradient_around(search, traced, [chosen])))
+    alone = replace(
+        chosen,
+        share=share_through(traced.image_gradient, gradient_around(search, traced, [chosen])),
+        of_one_sequence=_is_of_one_sequence(chosen, traced.candidates),
+    )
     alive = [c for c in reversed(traced.candidates) if _is_branch(c) and c.alive >= ALIVE]
+    if is_bypassed(alone) and _extra_tokens(chosen):  # the other sequences of tokens are no queries, keys or values
+        alive = [c for c in reversed(traced.candidates) if _is_sequence(c) and c.alive >= ALIVE]
     beside = _apart([c for c in alive if _parallel(c, chosen)]) if chosen.alive >= ALIVE else []
     if beside or is_bypassed(alone):
         common, _ = _first_proved(search, memo, [c for c in alive if c.on_every_path][:_TRIED_AT_ONCE])
@@ -221,9 +227,22 @@ def is_bypassed(candidate: Candidate) -> bool:
 
     A class token carries evidence past the patches of a transformer's last block.
     """
-    layout = candidate.proof.layout if candidate.proof is not None else None
-    class_token = layout is not None and layout.prefix + layout.suffix > 0
+    class_token = candidate.of_one_sequence and _extra_tokens(candidate) > 0
     return candidate.share is not None and candidate.share < ENOUGH and not class_token
+
+
+def _extra_tokens(candidate: Candidate) -> int:
+    layout = candidate.proof.layout if candidate.proof is not None else None
+    return 0 if layout is None else layout.prefix + layout.suffix
+
+
+def _is_of_one_sequence(chosen: Candidate, candidates: Sequence[Candidate]) -> bool:
+    """Whether all that the score depends on passes through the sequence of tokens that a layer is a part of."""
+    return any(c.on_every_path and c.shape == chosen.shape and c.name in chosen.upstream for c in candidates)
+
+
+def _is_sequence(candidate: Candidate) -> bool:
+    return candidate.from_image and len(candidate.shape) == 3 and not isinstance(candidate.module, nn.Linear)
 
 
 def _is_branch(candidate: Candidate) -> bool:

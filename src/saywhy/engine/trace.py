@@ -91,6 +91,7 @@ class Candidate:
         upstream: the names of the layers that it depends on.
         share: the share of the score's gradient at the image that passes through the layer (with the other layers of
             its group), 0 to 1; None if not measured.
+        of_one_sequence: whether all that the score depends on passes through the sequence of tokens that it is part of.
         group: layers with an equal group, which is not 0, are explained together and give one map.
         function: the activation function after the module whose result is the layer; None is the module's output.
     """
@@ -108,6 +109,7 @@ class Candidate:
     serves_every_target: bool = False
     upstream: frozenset[str] = frozenset()
     share: float | None = None
+    of_one_sequence: bool = False
     group: int = 0
     function: FunctionCall | None = None
 
