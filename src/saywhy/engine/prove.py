@@ -31,7 +31,7 @@ _SAME_SCALE = 0.1  # the difference from 1 at which a grid is a shifted one, not
 _LOOSER = 1.5  # of the displacement that is allowed: the ends of a part of the image are known, those of a grid fitted
 _FINE = 10  # cells along an axis: cropped by less than a patch is wide, a coarser grid is less than a cell off
 _DOUBTFUL_DISPLACEMENT = 0.3  # of what is allowed, at which a fine grid may be cropped by less than a patch
-_BETTER_FIT = 1.05  # how much better one split of the extra tokens must explain the responses than another
+_BETTER_FIT = 1.05  # how much better one placement, or split of the extra tokens, explains the responses than another
 _FINALISTS = 6  # readings that are judged by all channels
 
 
@@ -240,7 +240,7 @@ def _placed_proof(layout: Layout, probes: Probes, looser: Sequence[float]) -> Pr
     """
     whole = replace(proof_of(layout, probes), needs_more=False)
     fits = _fits(layout, probes)
-    if whole.holds or not all(fit.usable and fit.certain for fit in fits):
+    if not all(fit.usable and fit.certain for fit in fits):
         return whole
     tolerances = [times * allowed_displacement(cells) for times, cells in zip(looser, layout.grid, strict=True)]
     ends = [f.snapped(cells, off) for f, cells, off in zip(fits, layout.grid, tolerances, strict=True)]
@@ -251,7 +251,9 @@ def _placed_proof(layout: Layout, probes: Probes, looser: Sequence[float]) -> Pr
     if shifted and layout.kind.startswith("tokens"):  # tokens read one position further on look like a shifted image
         return whole
     placed = replace(proof_of(replace(layout, placement=placement), probes), needs_more=False)
-    return placed if placed.holds else whole
+    if not placed.holds or (whole.holds and placed.fit < _BETTER_FIT * whole.fit):
+        return whole
+    return placed
 
 
 def _fits(layout: Layout, probes: Probes) -> list[AxisFit]:
