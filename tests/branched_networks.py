@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from placed_networks import Block
 
+
 class Half(nn.Module):
     """Features of one half of the image: "left" or "right"; the other half is zero. [batch, 4, height, width]."""
 
@@ -31,7 +32,8 @@ class Branched(nn.Module):
     Args:
         how: ``"heads"`` scores of both branches side by side; ``"sum"`` their sum as the one score (an ensemble);
             ``"if"`` branch a for a batch of bright images, else b; ``"where"`` the same sample by sample, of both
-            branches; ``"rows"`` the same, each branch run on its own rows of the batch.
+            branches; ``"rows"`` the same, each branch run on its own rows of the batch; ``"gate"`` branch a, and of a
+            bright image branch b too.
         stem: a shared layer before the branches.
     """
 
@@ -62,6 +64,8 @@ class Branched(nn.Module):
         a, b = self.one(x, "a"), self.one(x, "b")
         if self.how == "heads":
             return torch.cat([a, b], 1)
+        if self.how == "gate":
+            return a + b * bright[:, None]
         return torch.where(bright[:, None], a, b) if self.how == "where" else a + b
 
     def one(self, x: Tensor, name: str) -> Tensor:

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 import saywhy
 from branched_networks import Branched, TwoSequences, bright_and_dark, sides
-from placed_networks import SmallViT, image
+from placed_networks import SmallViT, image, search
+from saywhy.engine.layers import find_group
 
 METHOD = "hirescam"  # its map lies where the gradient is
 
@@ -223,6 +224,19 @@ class TestPyramid:
 
 
 class TestWhatIsRemembered:
+    @pytest.mark.parametrize("together", [True, False])
+    @pytest.mark.parametrize("first", [0, 1])
+    def test_branch_without_a_gradient_for_an_earlier_image_is_found_for_a_later_one(self, first, together):
+        model, x = Branched("gate"), bright_and_dark()
+        if together:
+            assert sides(explain(model, x.flip(0)).maps) == ["left", "both"]
+        for i in (first, 1 - first, first):
+            assert sides(explain(model, x[i : i + 1]).maps) == [["both"], ["left"]][i]
+
+    def test_plain_network_has_no_layer_that_is_watched_beside_the_found_one(self):
+        assert find_group(search(SmallViT(), image(64, 64))).without_gradient == ()
+        assert find_group(search(Branched("sum"), bright_and_dark()[:1])).without_gradient == ()
+
     def test_image_among_keyword_arguments_in_another_order(self):
         class TwoImages(nn.Module):
             """Reads the left half of one image and the right half of the other."""

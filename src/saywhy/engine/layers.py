@@ -20,7 +20,7 @@ from saywhy.engine.layout import Layout, readings
 from saywhy.engine.no_gradient import depends
 from saywhy.engine.proof import Proof
 from saywhy.engine.recorded_pass import record_pass
-from saywhy.engine.trace import ALIVE, Candidate, LayerSearch, depends_on_image, gradient_around, proved, trace
+from saywhy.engine.trace import ALIVE, Candidate, LayerSearch, Trace, depends_on_image, gradient_around, proved, trace
 from saywhy.engine.traverse import has_scripted_part
 from saywhy.errors import LayerError, LayoutError, SaywhyWarning, nearest
 
@@ -46,9 +46,12 @@ class LayerGroup:
 
     Attributes:
         branches: one layer through which the whole score passes where there is one; else one for every branch.
+        without_gradient: a layer of every other branch, on which the score of this sample does not depend. The score of
+            another sample may. Their layouts are not proved.
     """
 
     branches: tuple[Candidate, ...]
+    without_gradient: tuple[Candidate, ...] = ()
 
 
 def find_layer(search: LayerSearch) -> Candidate:
@@ -176,11 +179,11 @@ def _choose(search: LayerSearch, memo: Memo[LayerGroup]) -> LayerGroup:
     if chosen.on_every_path or traced.image_gradient is None:
         known = chosen.alive and traced.image_gradient is not None
         return LayerGroup((replace(chosen, share=1.0 if known else None, upstream=frozenset()),))
-    alone = replace(
-        chosen,
-        share=share_through(traced.image_gradient, gradient_around(search, traced, [chosen])),
-        of_one_sequence=_is_of_one_sequence(chosen, traced.candidates),
-    )
+    alone = replace(chosen, share=share_through(traced.image_gradient, gradient_around(search, traced, [chosen])))
+    if is_bypassed(alone) and _extra_tokens(chosen):
+        # Through the class token, unless other tokens beside the layer have a gradient too.
+        others = [c for c in traced.candidates if _is_sequence(c) and c.alive >= ALIVE and _parallel(c, chosen)]
+        alone = replace(alone, past_by_extra_tokens=not others)
     alive = [c for c in reversed(traced.candidates) if _is_branch(c) and c.alive >= ALIVE]
     if is_bypassed(alone) and _extra_tokens(chosen):  # the other sequences of tokens are no queries, keys or values
         alive = [c for c in reversed(traced.candidates) if _is_sequence(c) and c.alive >= ALIVE]
@@ -193,10 +196,26 @@ def _choose(search: LayerSearch, memo: Memo[LayerGroup]) -> LayerGroup:
     for branch in _proved(search, memo, beside):
         if branch.proof and branch.proof.holds and all(_parallel(branch, b) for b in branches):
             branches.append(branch)
+    silent = _without_gradient(search, traced, branches)
     if len(branches) == 1:
-        return LayerGroup((replace(alone, upstream=frozenset()),))
+        return LayerGroup((replace(alone, upstream=frozenset()),), silent)
     share = share_through(traced.image_gradient, gradient_around(search, traced, branches))
-    return LayerGroup(tuple(replace(b, share=share, upstream=frozenset()) for b in branches))
+    return LayerGroup(tuple(replace(b, share=share, upstream=frozenset()) for b in branches), silent)
+
+
+def _without_gradient(search: LayerSearch, traced: Trace, branches: Sequence[Candidate]) -> tuple[Candidate, ...]:
+    """The deepest layer of each branch beside the found ones that has no gradient, although the score depends on it."""
+    silent = [
+        c
+        for c in reversed(traced.candidates)
+        if _is_branch(c) and c.reaches_score and not c.alive and all(_parallel(c, b) for b in branches)
+    ]
+    layouts = {c.name: next(iter(readings(c.shape, search.space))) for c in silent}
+    return tuple(
+        replace(c, proof=Proof(layouts[c.name], 0.0, 0.0, 0), upstream=frozenset())
+        for c in silent
+        if not any(c.name in other.upstream for other in silent)
+    )[:_MOST_BRANCHES]
 
 
 def _deepest_with_influence(
@@ -227,18 +246,13 @@ def is_bypassed(candidate: Candidate) -> bool:
 
     A class token carries evidence past the patches of a transformer's last block.
     """
-    class_token = candidate.of_one_sequence and _extra_tokens(candidate) > 0
-    return candidate.share is not None and candidate.share < ENOUGH and not class_token
+    bypassed = candidate.share is not None and candidate.share < ENOUGH
+    return bypassed and not candidate.past_by_extra_tokens
 
 
 def _extra_tokens(candidate: Candidate) -> int:
     layout = candidate.proof.layout if candidate.proof is not None else None
     return 0 if layout is None else layout.prefix + layout.suffix
-
-
-def _is_of_one_sequence(chosen: Candidate, candidates: Sequence[Candidate]) -> bool:
-    """Whether all that the score depends on passes through the sequence of tokens that a layer is a part of."""
-    return any(c.on_every_path and c.shape == chosen.shape and c.name in chosen.upstream for c in candidates)
 
 
 def _is_sequence(candidate: Candidate) -> bool:

@@ -55,15 +55,15 @@ def prove(
     Returns:
         For every layer its proofs, best first.
     """
+    space = tuple(tree.image_tensor(inputs).shape[2:])
     found, sides = _first_proofs(model, inputs, layers, batch, None)
     done = next((i for i, proofs in enumerate(found) if proofs and proofs[0].holds), len(found))
     some_or_all = range(min(done + 1, len(found)) if until_proved else len(found))
-    tried = [i for i in some_or_all if found[i] and (_worth_more(found[i]) or _may_see_a_part(found[i]))]
+    tried = [i for i in some_or_all if found[i] and (_worth_more(found[i]) or _may_see_a_part(found[i], space))]
     parts = _parts(model, inputs, layers, found, tried, batch)
-    space = tuple(tree.image_tensor(inputs).shape[2:])
     for part in {str(p): p for p in parts.values()}.values():
         among = [i for i in tried if parts[i] == part]
-        again = [i for i in among if part is not None or _may_be_resized(found[i])]
+        again = [i for i in among if part is not None or _may_be_resized(found[i], space)]
         some = [layers[i].within(part or [(0, size) for size in space]) if i in again else layers[i] for i in among]
         fresh = _first_proofs(model, inputs, [q for i, q in zip(among, some, strict=True) if i in again], batch, part)
         for i, proofs, side in zip(again, *fresh, strict=True):
@@ -128,8 +128,9 @@ def _parts(
     batch: int,
 ) -> dict[int, Patch | None]:
     """The part of the image that each of the tried layers depends on; None if it is the whole image."""
+    space = tuple(tree.image_tensor(inputs).shape[2:])
     parts: dict[int, Patch | None] = dict.fromkeys(tried)
-    asked = [i for i in tried if _may_see_a_part(found[i])]
+    asked = [i for i in tried if _may_see_a_part(found[i], space)]
     parts.update(zip(asked, visible_parts(model, inputs, [layers[i] for i in asked], batch), strict=True))
     return parts
 
@@ -183,21 +184,22 @@ def _worth_more(proofs: Sequence[Proof]) -> bool:
     return best.needs_more or 0 < best.responses < best.changes or any(p.aligned and p.displacement > 1 for p in proofs)
 
 
-def _may_see_a_part(proofs: Sequence[Proof]) -> bool:
+def _may_see_a_part(proofs: Sequence[Proof], space: Sequence[int]) -> bool:
     """Whether a layer may depend on a part of the image only: some changes moved nothing, its grid seems to lie
     elsewhere, or it has so many extra tokens that a smaller grid may have passed for the whole.
     """
     best = proofs[0]
     if best.holds:
-        fine = max(best.layout.grid) >= _FINE and best.displacement > _DOUBTFUL_DISPLACEMENT
-        return fine or best.many_extra
+        # A patch is no wider than a few cells of a grid that has a cell for every pixel.
+        fine = any(_FINE <= cells <= size / 2 for cells, size in zip(best.layout.grid, space, strict=True))
+        return (fine and best.displacement > _DOUBTFUL_DISPLACEMENT) or best.many_extra
     return 0 < best.responses < best.changes or any(p.aligned and p.displacement > 1 for p in proofs)
 
 
-def _may_be_resized(proofs: Sequence[Proof]) -> bool:
+def _may_be_resized(proofs: Sequence[Proof], space: Sequence[int]) -> bool:
     """Whether tokens may have a grid of another shape than the image: no likely one was proved."""
     best = proofs[0]
-    return best.layout.kind == "tokens" and _may_see_a_part(proofs) and (best.many_extra or not best.holds)
+    return best.layout.kind == "tokens" and _may_see_a_part(proofs, space) and (best.many_extra or not best.holds)
 
 
 def _sorted(proofs: Sequence[Proof]) -> list[Proof]:

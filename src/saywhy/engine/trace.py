@@ -86,12 +86,13 @@ class Candidate:
             output itself: a class map, a mask), ``"projection"`` (queries, keys, values or one branch of a block).
         proof: the best reading and how well it followed changes of the image; None before it is tried.
         from_image: whether the layer depends on the image.
+        reaches_score: whether the score is computed from it; its gradient may be zero.
         on_every_path: whether every path from the score to the image passes through the layer.
         serves_every_target: the same from the output, so that it holds for every target of it.
         upstream: the names of the layers that it depends on.
         share: the share of the score's gradient at the image that passes through the layer (with the other layers of
             its group), 0 to 1; None if not measured.
-        of_one_sequence: whether all that the score depends on passes through the sequence of tokens that it is part of.
+        past_by_extra_tokens: whether what passes round it passes through extra tokens only (a class token).
         group: layers with an equal group, which is not 0, are explained together and give one map.
         function: the activation function after the module whose result is the layer; None is the module's output.
     """
@@ -105,11 +106,12 @@ class Candidate:
     role: Role
     proof: Proof | None = None
     from_image: bool = True
+    reaches_score: bool = True
     on_every_path: bool = True
     serves_every_target: bool = False
     upstream: frozenset[str] = frozenset()
     share: float | None = None
-    of_one_sequence: bool = False
+    past_by_extra_tokens: bool = False
     group: int = 0
     function: FunctionCall | None = None
 
@@ -228,6 +230,7 @@ def trace(search: LayerSearch, *, zero_heads_replaced: bool = False, through_no_
             alive=alive[index],
             role="projection" if bypassed[index] else "scores" if index in itself else _role(r, gradient, targets),
             from_image=paths[index].from_image,
+            reaches_score=paths[index].reaches_score,
             on_every_path=paths[index].of_score,
             serves_every_target=paths[index].of_output,
             upstream=frozenset(names[i] for i in range(len(found)) if paths[index].upstream >> i & 1),
@@ -265,11 +268,13 @@ def _gradients(
 
 @dataclass(frozen=True)
 class _Paths:
-    """The place of one layer in the graph: whether it depends on the image, lies on every path from the score and from
-    the output to the image, and the numbers of the layers upstream of it, as the bits of an integer.
+    """The place of one layer in the graph: whether it depends on the image, the score depends on it, it lies on every
+    path from the score and from the output to the image, and the numbers of the layers upstream of it, as the bits of
+    an integer.
     """
 
     from_image: bool = True
+    reaches_score: bool = True
     of_score: bool = True
     of_output: bool = False
     upstream: int = 0
@@ -281,11 +286,13 @@ def _paths(done: Pass, score: Tensor, outputs: Sequence[Tensor], records: Sequen
     if done.image.grad_fn not in whole.from_image:
         return [_Paths() for _ in records]  # the graph does not reach the image: nothing is known
     upstream = whole.upstream(nodes)
-    of_score = PassGraph([score], done.image).on_every_path()
+    before_score = PassGraph([score], done.image)
+    of_score, order = before_score.on_every_path(), set(before_score.order)
     of_output = PassGraph(read_by(score, outputs), done.image).on_every_path()
     return [
         _Paths(
             r.tensor.grad_fn in whole.from_image,
+            r.tensor.grad_fn in order,
             r.tensor.grad_fn in of_score,
             r.tensor.grad_fn in of_output,
             upstream.get(i, 0),
