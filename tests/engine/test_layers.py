@@ -399,3 +399,25 @@ def test_named_coarse_map_is_taken_with_a_warning_where_it_is_not_proved():
 def test_named_coarse_map_with_its_cells_out_of_place_is_refused():
     with pytest.raises(LayoutError, match="no reading of it"):
         named_layer(search(coarse(1, shuffled=True), image(64, 64)), "0")
+
+
+class Saturated(nn.Module):
+    """Its features respond to nothing: the rectifier is closed everywhere. The head has a gradient all the same."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.body = nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.ReLU())
+        nn.init.constant_(self.body[0].bias, -1e4)
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.body(x).mean((2, 3)))
+
+
+@pytest.mark.parametrize("layer", [None, "body"])
+def test_layer_that_responded_to_too_few_changes_is_warned_of(layer):
+    with pytest.warns(SaywhyWarning, match="layer 'body.*' is read as .* without a proof: it responded to 0 of 8"):
+        e = saywhy.explain(Saturated(), image(32, 32), 0, layer=layer)
+    (found,) = e.layers
+    assert e.diagnostics["gradcam", found][0][0][0].state == "warning"

@@ -18,7 +18,7 @@ from saywhy.engine.bypass import share_through
 from saywhy.engine.layer_memory import Memo, memo_of
 from saywhy.engine.layout import Layout, readings
 from saywhy.engine.no_gradient import depends
-from saywhy.engine.proof import Proof
+from saywhy.engine.proof import MIN_RESPONSES, Proof
 from saywhy.engine.recorded_pass import record_pass
 from saywhy.engine.trace import ALIVE, Candidate, LayerSearch, Trace, depends_on_image, gradient_around, proved, trace
 from saywhy.engine.traverse import has_scripted_part
@@ -80,8 +80,11 @@ def find_group(search: LayerSearch, *, again: bool = False) -> LayerGroup:
     known = memo.groups(search.probe)
     if again or not known:
         memo.store(search.probe, group := _choose(search, memo), for_family=_serves_family(group))
-        return group
-    return known[0]
+    else:
+        group = known[0]
+    for branch in group.branches:
+        _warn_if_unproved(branch)
+    return group
 
 
 def _serves_family(group: LayerGroup) -> bool:
@@ -159,14 +162,22 @@ def _plausible(tried: Candidate, space: Sequence[int]) -> bool:
     return max(proof.layout.grid) <= _COARSE and max(sides) < 2 * min(sides)
 
 
-def _warn_if_unproved(named: Candidate) -> None:
-    if named.proof is not None and not named.proof.holds and not named.proof.undecided:
-        warnings.warn(
-            f"layer '{named.name}' is read as {named.proof}. Its cells see too much of the image for a proof: the map "
-            "may be displaced. A layer with a finer grid can be proved; layout=saywhy.Layout(...) says that you know.",
-            SaywhyWarning,
-            stacklevel=2,
+def _warn_if_unproved(taken: Candidate) -> None:
+    proof = taken.proof
+    if proof is None or proof.holds:
+        return
+    if proof.undecided:
+        said = (
+            f"layer '{taken.name}' is read as {proof.layout} without a proof: it responded to {proof.responses} of "
+            f"{proof.changes} changed patches of this image, and {MIN_RESPONSES} are needed. The map may be displaced. "
+            "Try another image, or another layer: saywhy.layers(model, image) lists them."
         )
+    else:
+        said = (
+            f"layer '{taken.name}' is read as {proof}. Its cells see too much of the image for a proof: the map may be "
+            "displaced. A layer with a finer grid can be proved; layout=saywhy.Layout(...) says that you know."
+        )
+    warnings.warn(said, SaywhyWarning, stacklevel=2)
 
 
 def _choose(search: LayerSearch, memo: Memo[LayerGroup]) -> LayerGroup:
