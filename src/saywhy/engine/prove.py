@@ -59,11 +59,14 @@ def prove(
     found, sides = _first_proofs(model, inputs, layers, batch, None)
     done = next((i for i, proofs in enumerate(found) if proofs and proofs[0].holds), len(found))
     some_or_all = range(min(done + 1, len(found)) if until_proved else len(found))
-    tried = [i for i in some_or_all if found[i] and (_worth_more(found[i]) or _may_see_a_part(found[i], space))]
+    nothing = done == len(found)
+    doubted = [i for i in some_or_all if found[i] and (_worth_more(found[i]) or _may_see_a_part(found[i], space))]
+    tokens = [i for i in some_or_all if nothing and found[i] and _are_unexplained_tokens(found[i])]
+    tried = sorted({*doubted, *tokens})
     parts = _parts(model, inputs, layers, found, tried, batch)
     for part in {str(p): p for p in parts.values()}.values():
         among = [i for i in tried if parts[i] == part]
-        again = [i for i in among if part is not None or _may_be_resized(found[i], space)]
+        again = [i for i in among if part is not None or i in tokens or _may_be_resized(found[i], space)]
         some = [layers[i].within(part or [(0, size) for size in space]) if i in again else layers[i] for i in among]
         fresh = _first_proofs(model, inputs, [q for i, q in zip(among, some, strict=True) if i in again], batch, part)
         for i, proofs, side in zip(again, *fresh, strict=True):
@@ -200,6 +203,12 @@ def _may_be_resized(proofs: Sequence[Proof], space: Sequence[int]) -> bool:
     """Whether tokens may have a grid of another shape than the image: no likely one was proved."""
     best = proofs[0]
     return best.layout.kind == "tokens" and _may_see_a_part(proofs, space) and (best.many_extra or not best.holds)
+
+
+def _are_unexplained_tokens(proofs: Sequence[Proof]) -> bool:
+    """Whether tokens that responded follow no likely grid; the network may transpose its image."""
+    best = proofs[0]
+    return best.layout.kind.startswith("tokens") and not best.holds and not best.undecided
 
 
 def _sorted(proofs: Sequence[Proof]) -> list[Proof]:

@@ -13,7 +13,7 @@ from saywhy.engine import checkpoints, tree
 from saywhy.engine.activations import FunctionCall, hooked
 from saywhy.engine.bypass import PassGraph, read_by
 from saywhy.engine.capture import Watched
-from saywhy.engine.layout import Layout, readings, resized_readings
+from saywhy.engine.layout import Layout, readings, resized_readings, transposed_readings
 from saywhy.engine.preserve import exclusive_run
 from saywhy.engine.probes import LayoutCandidates
 from saywhy.engine.proof import Proof
@@ -311,7 +311,8 @@ def proved(search: LayerSearch, candidates: Sequence[Candidate], *, until_proved
     certain = [c.shape[2:] for c in candidates if len(c.shape) == len(space) + 2]
 
     def of_part(shape: tuple[int, ...], part: tuple[int, ...]) -> tuple[Layout, ...]:
-        return tuple(dict.fromkeys([*readings(shape, part, certain), *resized_readings(shape, part)]))
+        unlikely = [*resized_readings(shape, part), *transposed_readings(shape, part)]
+        return tuple(dict.fromkeys([*readings(shape, part, certain), *unlikely]))
 
     layers = [
         LayoutCandidates(
