@@ -219,8 +219,8 @@ def readings(shape: Sequence[int], image: Sequence[int], seen: Sequence[tuple[in
 def transposed_readings(shape: Sequence[int], image: Sequence[int]) -> Iterator[Layout]:
     """Readings of tokens of a network that exchanges the two axes of its image (an audio spectrogram transformer).
 
-    >>> [str(r) for r in transposed_readings((1, 26, 8), (128, 32))][0]
-    'tokens 12×2 + 2 before, transposed'
+    >>> [str(r) for r in transposed_readings((1, 20, 8), (96, 48))][0]
+    'tokens 6×3 + 2 before, transposed'
     """
     if len(shape) == 3 and shape[0] == 1 and len(image) == 2:
         turned = (image[1], image[0])
