@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from placed_networks import Block
+
 
 class Half(nn.Module):
     """Features of one half of the image: "left" or "right"; the other half is zero. [batch, 4, height, width]."""
@@ -30,7 +32,8 @@ class Branched(nn.Module):
     Args:
         how: ``"heads"`` scores of both branches side by side; ``"sum"`` their sum as the one score (an ensemble);
             ``"if"`` branch a for a batch of bright images, else b; ``"where"`` the same sample by sample, of both
-            branches; ``"rows"`` the same, each branch run on its own rows of the batch.
+            branches; ``"rows"`` the same, each branch run on its own rows of the batch; ``"gate"`` branch a, and of a
+            bright image branch b too.
         stem: a shared layer before the branches.
     """
 
@@ -61,12 +64,41 @@ class Branched(nn.Module):
         a, b = self.one(x, "a"), self.one(x, "b")
         if self.how == "heads":
             return torch.cat([a, b], 1)
+        if self.how == "gate":
+            return a + b * bright[:, None]
         return torch.where(bright[:, None], a, b) if self.how == "where" else a + b
 
     def one(self, x: Tensor, name: str) -> Tensor:
         """The score of one branch, [batch, 1]."""
         branch: Half = getattr(self, name)
         return getattr(self, f"head_{name}")(branch.pooled(branch(x)))  # type: ignore[no-any-return]
+
+
+class TwoSequences(nn.Module):
+    """Two sequences of tokens, fine and coarse, that exchange their class tokens (as CrossViT); [batch, 4].
+
+    Args:
+        coarse: the weight of the score of the coarse sequence's class token, that of the fine one being 1.
+    """
+
+    def __init__(self, coarse: float = 1.0) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.coarse = coarse
+        self.fine_patch, self.coarse_patch = nn.Conv2d(3, 16, 8, 8), nn.Conv2d(3, 16, 16, 16)
+        self.fine_class, self.coarse_class = nn.Parameter(torch.randn(1, 1, 16)), nn.Parameter(torch.randn(1, 1, 16))
+        self.fine, self.crossed_fine = Block(16), Block(16)
+        self.coarse_block, self.crossed_coarse = Block(16), Block(16)
+        self.head_fine, self.head_coarse = nn.Linear(16, 4), nn.Linear(16, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch = len(x)
+        fine = torch.cat([self.fine_class.expand(batch, -1, -1), self.fine_patch(x).flatten(2).mT], 1)
+        coarse = torch.cat([self.coarse_class.expand(batch, -1, -1), self.coarse_patch(x).flatten(2).mT], 1)
+        fine, coarse = self.fine(fine), self.coarse_block(coarse)
+        crossed_fine = self.crossed_fine(torch.cat([coarse[:, :1], fine[:, 1:]], 1))
+        crossed_coarse = self.crossed_coarse(torch.cat([fine[:, :1], coarse[:, 1:]], 1))
+        return self.head_fine(crossed_fine[:, 0]) + self.coarse * self.head_coarse(crossed_coarse[:, 0])
 
 
 def bright_and_dark() -> Tensor:

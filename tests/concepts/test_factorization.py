@@ -55,6 +55,21 @@ class TestFactorize:
         for maps, wanted in ((red, scenes()[:, 0] / 2), (blue, scenes()[:, 2])):
             torch.testing.assert_close(maps, wanted, rtol=1e-4, atol=1e-4)
 
+    def test_maps_of_a_network_that_crops_its_image_lie_on_the_crop(self):
+        class Cropped(TwoThings):
+            def forward(self, x: Tensor) -> Tensor:
+                return super().forward(x[..., 8:24, 8:24])
+
+        x = torch.zeros(2, 3, 32, 32)
+        x[:, 0, 10:14, 18:22] = 2.0
+        x[:, 2, 18:22, 10:14] = 1.0
+        f = factorize(Cropped(), x, concepts=2, layer="features")
+        red = f.heatmap()[0, 0]
+        assert red.shape == (32, 32)
+        assert red[10:14, 18:22].min() > 0.9
+        red[9:15, 17:23] = 0
+        assert red.max() < 0.05
+
     def test_concepts_are_named_by_their_highest_class_scores(self):
         f = found()
         assert f.names == ("fire / water", "water / fire")

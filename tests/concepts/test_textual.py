@@ -172,6 +172,19 @@ class TestExamples:
         assert green.crop().getpixel((3, 1)) == (0, 255, 0)
         assert green.value == pytest.approx(1.0)
 
+    def test_example_box_of_a_network_that_crops_its_image_lies_on_the_crop(self, tmp_path):
+        class Cropped(Colours):
+            def forward(self, x: Tensor) -> Tensor:
+                return super().forward(x[..., 16:48, 16:48])
+
+        patch((255, 0, 0), (36, 24), of=64).save(tmp_path / "red.png")
+        model = saywhy.load(Cropped(), input_size=64, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+        x = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+        (one,) = textual(model, x, 0, "features", count=1, folder=tmp_path).words[0]
+        left, top, right, bottom = one.present[0].examples[0].box
+        assert 36 <= (left + right) / 2 <= 44
+        assert 24 <= (top + bottom) / 2 <= 32
+
     def test_damaged_example_image_is_skipped_with_a_warning(self, model, folder):
         (folder / "broken.png").write_bytes(b"no image")
         with pytest.warns(SaywhyWarning, match="broken.png"):

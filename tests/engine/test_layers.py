@@ -399,3 +399,27 @@ def test_named_coarse_map_is_taken_with_a_warning_where_it_is_not_proved():
 def test_named_coarse_map_with_its_cells_out_of_place_is_refused():
     with pytest.raises(LayoutError, match="no reading of it"):
         named_layer(search(coarse(1, shuffled=True), image(64, 64)), "0")
+
+
+class Saturated(nn.Module):
+    """Its only layer responds to no change of the image: the rectifier is closed everywhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.weight, self.act, self.head = nn.Parameter(torch.randn(4, 3, 3, 3)), nn.ReLU(), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.act(nn.functional.conv2d(x, self.weight, stride=2) - 1e4).mean((2, 3)))
+
+
+@pytest.mark.parametrize("layer", [None, "act"])
+def test_layer_that_responded_to_too_few_changes_is_warned_of(layer):
+    network = Saturated().eval()
+    for _ in range(2):  # remembered layers too
+        with (
+            pytest.warns(SaywhyWarning, match="zero everywhere"),
+            pytest.warns(SaywhyWarning, match="layer 'act' is read as .* without a proof: it responded to 0 of 8"),
+        ):
+            e = saywhy.explain(network, image(32, 32), 0, layer=layer)
+    assert e.diagnostics["gradcam", "act"][0][0][0].state == "warning"

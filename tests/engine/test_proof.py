@@ -11,7 +11,8 @@ from placed_networks import Laid, Placed, SmallViT, image
 from saywhy.engine.layout import Layout, readings
 from saywhy.engine.placement import Placement
 from saywhy.engine.probes import PATCH_SIDES, PROBE_CENTRES, LayoutCandidates, probe
-from saywhy.engine.proof import MIN_HIT_RATE, Proof, proof_of, prove
+from saywhy.engine.proof import MIN_HIT_RATE, Proof, proof_of
+from saywhy.engine.prove import prove
 
 RIGHT = [
     (Layout("channels-first", (6, 6)), 4),
@@ -356,13 +357,22 @@ class Blind(nn.Module):
 
 
 def test_patches_that_move_nothing_count_against_a_layout():
-    mask = torch.zeros(64, 64)
+    mask, layout = torch.zeros(64, 64), Layout("channels-first", (8, 8))
     mask[:, :32] = 1
     network = Blind(mask)
-    found = proofs(network, image(64, 64), "patches", [Layout("channels-first", (8, 8))])[0]
-    assert found.followed < 0.65
+    layers = [LayoutCandidates(network.patches, 0, (layout,))]
+    (found,) = probe(network, image(64, 64), layers, 5, PROBE_CENTRES, PATCH_SIDES[0])
+    assert proof_of(layout, found).followed < 0.65
     mask[:] = 1
-    assert proofs(network, image(64, 64), "patches", [Layout("channels-first", (8, 8))])[0].followed == 1.0
+    assert proofs(network, image(64, 64), "patches", [layout])[0].followed == 1.0
+
+
+@pytest.mark.parametrize("columns", [16, 32, 48])
+def test_network_that_masks_its_image_has_a_grid_of_the_whole_image(columns):
+    mask = torch.zeros(128, 128)
+    mask[:, :columns] = 1
+    proof = proofs(Blind(mask), image(128, 128), "patches", [Layout("channels-first", (16, 16))])[0]
+    assert not proof.holds or proof.layout.placement is None, proof
 
 
 SPLITS = [

@@ -7,7 +7,9 @@ import torch
 from torch import Tensor, nn
 
 import saywhy
-from branched_networks import Branched, bright_and_dark, sides
+from branched_networks import Branched, TwoSequences, bright_and_dark, sides
+from placed_networks import SmallViT, image, search
+from saywhy.engine.layers import find_group
 
 METHOD = "hirescam"  # its map lies where the gradient is
 
@@ -162,6 +164,32 @@ class TestEnsemble:
         assert {d.name: d.state for d in e.diagnostics[METHOD, "body"][0][0]}["share"] == "warning"
 
 
+class TestTwoSequencesOfTokens:
+    """A fine and a coarse sequence of tokens, each with a class token; both are read."""
+
+    def test_both_are_fused_or_what_is_missing_is_warned_of(self):
+        with pytest.warns(saywhy.SaywhyWarning, match="of the score's gradient at the image passes through layer"):
+            e = explain(TwoSequences().eval(), image(64, 64), 0)
+        assert {name.split(".")[0] for name in e.layers[0].split(" + ")} == {"crossed_fine", "crossed_coarse"}
+
+    @pytest.mark.parametrize("last", [False, True])
+    def test_class_token_of_one_sequence_is_no_branch(self, last):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            e = explain(SmallViT(last=last).eval(), image(64, 64), 0)
+        assert e.layers == ("blocks.1.norm1",)
+
+    @pytest.mark.nightly
+    def test_cross_attention_of_two_sequences_is_warned_of(self):
+        from timm.models.crossvit import CrossVit
+
+        torch.manual_seed(0)
+        sizes = {"img_size": 64, "img_scale": (1.0, 1.0), "patch_size": (8, 16), "embed_dim": (16, 32)}
+        depths = {"depth": ((1, 1, 0),), "num_heads": (2, 2), "mlp_ratio": (2, 2, 1)}
+        with pytest.warns(saywhy.SaywhyWarning, match="of the score's gradient at the image passes through layer"):
+            explain(CrossVit(**sizes, **depths, num_classes=5).eval(), image(64, 64), 0)
+
+
 class Pyramid(nn.Module):
     """One head at two levels; the score of the image is that of its best box, at either level."""
 
@@ -196,6 +224,19 @@ class TestPyramid:
 
 
 class TestWhatIsRemembered:
+    @pytest.mark.parametrize("together", [True, False])
+    @pytest.mark.parametrize("first", [0, 1])
+    def test_branch_without_a_gradient_for_an_earlier_image_is_found_for_a_later_one(self, first, together):
+        model, x = Branched("gate"), bright_and_dark()
+        if together:
+            assert sides(explain(model, x.flip(0)).maps) == ["left", "both"]
+        for i in (first, 1 - first, first):
+            assert sides(explain(model, x[i : i + 1]).maps) == [["both"], ["left"]][i]
+
+    def test_plain_network_has_no_layer_that_is_watched_beside_the_found_one(self):
+        assert find_group(search(SmallViT(), image(64, 64))).without_gradient == ()
+        assert find_group(search(Branched("sum"), bright_and_dark()[:1])).without_gradient == ()
+
     def test_image_among_keyword_arguments_in_another_order(self):
         class TwoImages(nn.Module):
             """Reads the left half of one image and the right half of the other."""

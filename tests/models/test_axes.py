@@ -464,3 +464,14 @@ def test_batch_on_the_second_axis_is_refused_or_declared() -> None:
         saywhy.explain(SequenceFirst(), x, target=0, method="saliency")
     e = saywhy.explain(SequenceFirst(), x, target=0, method="saliency", axes="t b c")
     assert e.maps.shape == (3, 1, 20)
+
+
+def test_axes_of_the_input_are_in_the_provenance() -> None:
+    def axes(network: nn.Module, x: Tensor, declared: str | None) -> object:
+        return saywhy.explain(network, x, target=0, method="saliency", axes=declared).provenance["axes"]
+
+    waveform = torch.randn(2, 400, generator=torch.Generator().manual_seed(0))
+    assert axes(Wave(), waveform, None) == {"names": "b l", "declared": False}
+    assert axes(Wave(), waveform, "b l") == {"names": "b l", "declared": True}
+    plain = nn.Sequential(nn.Conv2d(3, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    assert axes(plain, torch.rand(1, 3, 8, 8), None) is None

@@ -37,7 +37,8 @@ class Concepts:
     """Concepts that several images share, and a map of each concept in each image.
 
     Attributes:
-        maps: [image, concept, *grid], non-negative; each concept's largest value over all images is 1.
+        maps: [image, concept, *grid], non-negative; each concept's largest value over all images is 1. Where the
+            layer's grid covers a part of the image only (the network crops it), they are 0 beyond it.
         concepts: [concept, channel] the activations of a concept where its map is 1.
         names: of the concepts.
         scores: [concept, class] the class scores where the layer's activations are this concept alone; None where the
@@ -158,7 +159,7 @@ def factorize(
     embeddings = (W + lowest).to(A)
     scores = _class_scores(runner, batch, candidate, embeddings)
     return Concepts(
-        maps=maps,
+        maps=candidate.watched().layout.on_image(maps, batch.space),
         concepts=embeddings,
         names=tuple(map(str, names)) if names is not None else _default_names(runner, scores, concepts),
         scores=scores,

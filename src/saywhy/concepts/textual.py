@@ -285,13 +285,14 @@ def maximally_activating(
             except ImageError as error:  # one damaged image does not stop the others
                 failed.append(str(error))
                 continue
-            captured, _, _ = runner.capture(batch)
+            captured, _, (here,) = runner.capture(batch)
             (A,) = captured.activations.values()
+            placed = here.watched().layout.on_image(A[:1, list(channels)], batch.space)[0]
             (source,) = batch.images()
-            for index in channels:
-                value = float(A[0, index].max())
+            for index, values in zip(channels, placed, strict=True):
+                value = float(values.max())
                 if value > 0:
-                    box = _box(A[0, index], source.crop_box, source.image.size)
+                    box = _box(values, source.crop_box, source.image.size)
                     found[index] = sorted([*found[index], Example(file, value, box)], key=_by_value)[:count]
     if len(failed) == len(files):
         raise ImageError(f"no image of the folder can be read. The first: {failed[0]}")

@@ -51,6 +51,7 @@ class Watched:
         layout: how its output becomes maps [batch, channel, *space].
         call: which call is recorded when the network runs the layer more than once; -1 is the last.
         function: the activation function after the module whose result is recorded; None records the module's output.
+        optional: whether the layer is left out of the result, not refused, if it does not run.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Watched:
     layout: Layout
     call: int = -1
     function: FunctionCall | None = None
+    optional: bool = False
 
 
 @dataclass
@@ -315,6 +317,7 @@ def capture(
             again = True
         if again and not create_graph:
             output, scores = forward(True)
+    taps = [tap for tap in taps if tap.recorded or not tap.watched.optional]
     activations = {}
     for tap in taps:
         maps = tap.watched.layout.to_maps(tap.tensor())

@@ -18,9 +18,9 @@ from saywhy.engine.bypass import share_through
 from saywhy.engine.layer_memory import Memo, memo_of
 from saywhy.engine.layout import Layout, readings
 from saywhy.engine.no_gradient import depends
-from saywhy.engine.proof import Proof
+from saywhy.engine.proof import MIN_RESPONSES, Proof
 from saywhy.engine.recorded_pass import record_pass
-from saywhy.engine.trace import ALIVE, Candidate, LayerSearch, depends_on_image, gradient_around, proved, trace
+from saywhy.engine.trace import ALIVE, Candidate, LayerSearch, Trace, depends_on_image, gradient_around, proved, trace
 from saywhy.engine.traverse import has_scripted_part
 from saywhy.errors import LayerError, LayoutError, SaywhyWarning, nearest
 
@@ -46,9 +46,12 @@ class LayerGroup:
 
     Attributes:
         branches: one layer through which the whole score passes where there is one; else one for every branch.
+        without_gradient: a layer of every other branch, on which the score of this sample does not depend. The score of
+            another sample may. Their layouts are not proved.
     """
 
     branches: tuple[Candidate, ...]
+    without_gradient: tuple[Candidate, ...] = ()
 
 
 def find_layer(search: LayerSearch) -> Candidate:
@@ -77,8 +80,11 @@ def find_group(search: LayerSearch, *, again: bool = False) -> LayerGroup:
     known = memo.groups(search.probe)
     if again or not known:
         memo.store(search.probe, group := _choose(search, memo), for_family=_serves_family(group))
-        return group
-    return known[0]
+    else:
+        group = known[0]
+    for branch in group.branches:
+        _warn_if_unproved(branch)
+    return group
 
 
 def _serves_family(group: LayerGroup) -> bool:
@@ -156,14 +162,22 @@ def _plausible(tried: Candidate, space: Sequence[int]) -> bool:
     return max(proof.layout.grid) <= _COARSE and max(sides) < 2 * min(sides)
 
 
-def _warn_if_unproved(named: Candidate) -> None:
-    if named.proof is not None and not named.proof.holds and not named.proof.undecided:
-        warnings.warn(
-            f"layer '{named.name}' is read as {named.proof}. Its cells see too much of the image for a proof: the map "
-            "may be displaced. A layer with a finer grid can be proved; layout=saywhy.Layout(...) says that you know.",
-            SaywhyWarning,
-            stacklevel=2,
+def _warn_if_unproved(taken: Candidate) -> None:
+    proof = taken.proof
+    if proof is None or proof.holds:
+        return
+    if proof.undecided:
+        said = (
+            f"layer '{taken.name}' is read as {proof.layout} without a proof: it responded to {proof.responses} of "
+            f"{proof.changes} changed patches of this image, and {MIN_RESPONSES} are needed. The map may be displaced. "
+            "Try another image, or another layer: saywhy.layers(model, image) lists them."
         )
+    else:
+        said = (
+            f"layer '{taken.name}' is read as {proof}. Its cells see too much of the image for a proof: the map may be "
+            "displaced. A layer with a finer grid can be proved; layout=saywhy.Layout(...) says that you know."
+        )
+    warnings.warn(said, SaywhyWarning, stacklevel=2)
 
 
 def _choose(search: LayerSearch, memo: Memo[LayerGroup]) -> LayerGroup:
@@ -177,7 +191,13 @@ def _choose(search: LayerSearch, memo: Memo[LayerGroup]) -> LayerGroup:
         known = chosen.alive and traced.image_gradient is not None
         return LayerGroup((replace(chosen, share=1.0 if known else None, upstream=frozenset()),))
     alone = replace(chosen, share=share_through(traced.image_gradient, gradient_around(search, traced, [chosen])))
+    if is_bypassed(alone) and _extra_tokens(chosen):
+        # Through the class token, unless other tokens beside the layer have a gradient too.
+        others = [c for c in traced.candidates if _is_sequence(c) and c.alive >= ALIVE and _parallel(c, chosen)]
+        alone = replace(alone, past_by_extra_tokens=not others)
     alive = [c for c in reversed(traced.candidates) if _is_branch(c) and c.alive >= ALIVE]
+    if is_bypassed(alone) and _extra_tokens(chosen):  # the other sequences of tokens are no queries, keys or values
+        alive = [c for c in reversed(traced.candidates) if _is_sequence(c) and c.alive >= ALIVE]
     beside = _apart([c for c in alive if _parallel(c, chosen)]) if chosen.alive >= ALIVE else []
     if beside or is_bypassed(alone):
         common, _ = _first_proved(search, memo, [c for c in alive if c.on_every_path][:_TRIED_AT_ONCE])
@@ -187,10 +207,26 @@ def _choose(search: LayerSearch, memo: Memo[LayerGroup]) -> LayerGroup:
     for branch in _proved(search, memo, beside):
         if branch.proof and branch.proof.holds and all(_parallel(branch, b) for b in branches):
             branches.append(branch)
+    silent = _without_gradient(search, traced, branches)
     if len(branches) == 1:
-        return LayerGroup((replace(alone, upstream=frozenset()),))
+        return LayerGroup((replace(alone, upstream=frozenset()),), silent)
     share = share_through(traced.image_gradient, gradient_around(search, traced, branches))
-    return LayerGroup(tuple(replace(b, share=share, upstream=frozenset()) for b in branches))
+    return LayerGroup(tuple(replace(b, share=share, upstream=frozenset()) for b in branches), silent)
+
+
+def _without_gradient(search: LayerSearch, traced: Trace, branches: Sequence[Candidate]) -> tuple[Candidate, ...]:
+    """The deepest layer of each branch beside the found ones that has no gradient, although the score depends on it."""
+    silent = [
+        c
+        for c in reversed(traced.candidates)
+        if _is_branch(c) and c.reaches_score and not c.alive and all(_parallel(c, b) for b in branches)
+    ]
+    layouts = {c.name: next(iter(readings(c.shape, search.space))) for c in silent}
+    return tuple(
+        replace(c, proof=Proof(layouts[c.name], 0.0, 0.0, 0), upstream=frozenset())
+        for c in silent
+        if not any(c.name in other.upstream for other in silent)
+    )[:_MOST_BRANCHES]
 
 
 def _deepest_with_influence(
@@ -221,9 +257,17 @@ def is_bypassed(candidate: Candidate) -> bool:
 
     A class token carries evidence past the patches of a transformer's last block.
     """
+    bypassed = candidate.share is not None and candidate.share < ENOUGH
+    return bypassed and not candidate.past_by_extra_tokens
+
+
+def _extra_tokens(candidate: Candidate) -> int:
     layout = candidate.proof.layout if candidate.proof is not None else None
-    class_token = layout is not None and layout.prefix + layout.suffix > 0
-    return candidate.share is not None and candidate.share < ENOUGH and not class_token
+    return 0 if layout is None else layout.prefix + layout.suffix
+
+
+def _is_sequence(candidate: Candidate) -> bool:
+    return candidate.from_image and len(candidate.shape) == 3 and not isinstance(candidate.module, nn.Linear)
 
 
 def _is_branch(candidate: Candidate) -> bool:

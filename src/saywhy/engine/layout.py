@@ -42,6 +42,7 @@ class Layout:
         folded: how many of the first axes of the grid are in the batch: 1 where a network runs every frame by itself.
         batch_last: in such a batch the samples run fastest, not the frames.
         placement: the part of the image that the grid covers; None is the whole image.
+        transposed: tokens are in the order of the image's second axis first, as in networks that transpose it.
 
     >>> Layout("tokens", (14, 14), prefix=1) == Layout("tokens", (14, 14), 1, suffix=0, batch_axis=0)
     True
@@ -57,12 +58,14 @@ class Layout:
     folded: int = 0
     batch_last: bool = False
     placement: Placement | None = None
+    transposed: bool = False
 
     def __str__(self) -> str:
         extra = [f"{n} {where}" for n, where in ((self.prefix, "before"), (self.suffix, "after")) if n]
         order = ", batch second" if self.batch_axis else ""
         if self.folded:
             order += f", {'×'.join(map(str, self.grid[: self.folded]))} in the batch"
+        order += ", transposed" if self.transposed else ""
         placed = f", {self.placement}" if self.placement else ""
         return " + ".join([f"{self.kind} " + "×".join(map(str, self.grid)), *extra]) + order + placed
 
@@ -142,8 +145,12 @@ class Layout:
             return output.movedim(-1, 1)
         tokens = output.transpose(1, 2) if self.kind == "tokens" else output  # (batch, channel, token)
         cells = tokens[..., self.prefix : tokens.shape[-1] - self.suffix]
+        return self.to_grid(cells)
+
+    def to_grid(self, cells: Tensor) -> Tensor:
+        """Values [..., cell] of the tokens that are cells, in their order, as [..., *grid]."""
         # unflatten, because this output may have another number of samples or pixels than the one of the proof.
-        return cells.unflatten(-1, self.grid)
+        return cells.unflatten(-1, self.grid[::-1]).mT if self.transposed else cells.unflatten(-1, self.grid)
 
     @property
     def _inner(self) -> "Layout":
@@ -177,7 +184,7 @@ class Layout:
         single = output.movedim(self.batch_axis, 0)
         tokens = single.expand(len(maps), *single.shape[1:]).clone()
         cells = tokens.transpose(1, 2) if self.kind == "tokens" else tokens  # a view: (n, channel, token)
-        cells[..., self.prefix : cells.shape[-1] - self.suffix] = maps.flatten(2)
+        cells[..., self.prefix : cells.shape[-1] - self.suffix] = (maps.mT if self.transposed else maps).flatten(2)
         return tokens.movedim(0, self.batch_axis)
 
 
@@ -207,6 +214,40 @@ def readings(shape: Sequence[int], image: Sequence[int], seen: Sequence[tuple[in
             yield from _token_readings("tokens-last", shape[2], image, seen)
     if shape[1] == 1 and shape[0] > 1:
         yield from _token_readings("tokens", shape[0], image, seen, batch_axis=1)
+
+
+def transposed_readings(shape: Sequence[int], image: Sequence[int]) -> Iterator[Layout]:
+    """Readings of tokens of a network that exchanges the two axes of its image (an audio spectrogram transformer).
+
+    >>> [str(r) for r in transposed_readings((1, 20, 8), (96, 48))][0]
+    'tokens 6×3 + 2 before, transposed'
+    """
+    if len(shape) == 3 and shape[0] == 1 and len(image) == 2:
+        turned = (image[1], image[0])
+        for layout in (*readings(shape, turned), *resized_readings(shape, turned)):
+            if layout.kind == "tokens" and not layout.folded and layout.prefix + layout.suffix <= 2:
+                yield replace(layout, grid=layout.grid[::-1], transposed=True)
+
+
+def resized_readings(shape: Sequence[int], image: Sequence[int]) -> Iterator[Layout]:
+    """Readings of tokens, of which at most two are no cells, whose grid has another shape than the image.
+
+    A network that resizes or pads its image has such grids. They have at least 4 cells along both axes, and the sides
+    of a cell differ by a factor of at most 4.
+
+    >>> [str(r) for r in resized_readings((1, 231, 8), (136, 64))][2:4]
+    ['tokens 23×10 + 1 before', 'tokens 23×10 + 1 after']
+    """
+    if len(shape) != 3 or shape[0] != 1 or len(image) != 2:
+        return
+    for extra in range(3):
+        cells = shape[1] - extra
+        for rows in range(4, cells // 4 + 1):
+            grid = (rows, cells // rows)
+            sides = [pixels / side for pixels, side in zip(image, grid, strict=True)]
+            if cells % rows == 0 and _fits(grid, image) and max(sides) <= 4 * min(sides):
+                for suffix in dict.fromkeys((0, extra, *range(1, extra))):
+                    yield Layout("tokens", grid, prefix=extra - suffix, suffix=suffix)
 
 
 def _folded_readings(

@@ -70,6 +70,27 @@ class Placement:
         return maps
 
 
+def placed_within(inner: Placement | None, part: Sequence[tuple[int, int]], space: Sequence[int]) -> Placement:
+    """The placement on an image of one on a part of it.
+
+    Args:
+        inner: on the part; None covers exactly the part.
+        part: first and last pixel (exclusive) of the part along every axis.
+        space: the size of the image in pixels.
+
+    >>> placed_within(Placement((0.0,), (2.0,)), [(4, 8)], (16,))
+    Placement(low=(0.25,), high=(0.75,))
+    """
+    low, high = (inner.low, inner.high) if inner else ((0.0,) * len(part), (1.0,) * len(part))
+
+    def on_image(ends: Sequence[float]) -> tuple[float, ...]:
+        return tuple(
+            (start + end * (stop - start)) / size for end, (start, stop), size in zip(ends, part, space, strict=True)
+        )
+
+    return Placement(on_image(low), on_image(high))
+
+
 def _resampled(maps: Tensor, axis: int, low: float, high: float, size: int) -> Tensor:
     """Maps of a part of one axis, ``low`` to ``high``, as maps of the whole axis."""
     cells = maps.shape[axis]
@@ -138,7 +159,7 @@ _SCALES = (0.2, 5.0)  # the smallest and the largest part of an axis that a grid
 _MIN_CORRELATION = 0.6  # between the places of the changes and those of the responses, along an axis
 
 
-def fit_axes(moved: np.ndarray, patches: np.ndarray) -> list[AxisFit]:
+def fit_axes(moved: np.ndarray, patches: np.ndarray, power: int = 1) -> list[AxisFit]:
     """The line of every axis, from the centroids of the responses.
 
     Theil-Sen: the median of the slopes of all pairs, which a few wrong responses do not change. A cell's typical
@@ -147,13 +168,14 @@ def fit_axes(moved: np.ndarray, patches: np.ndarray) -> list[AxisFit]:
     Args:
         moved: [change, *grid] how much every cell moved, for the changes that moved anything.
         patches: [change, axis, 2] the ends of the changed patches, as shares of the image's size.
+        power: of the movements, by which the cells are weighted.
 
     >>> moved = np.eye(5)  # five changes of a signal, each moves the cell under it
     >>> (fit,) = fit_axes(moved, np.array([[[i / 5, (i + 1) / 5]] for i in range(5)]))
     >>> round(fit.low, 6) + 0, round(fit.high, 6)
     (0.0, 1.0)
     """
-    local = np.maximum(moved - np.median(moved, axis=0), 0)
+    local = np.maximum(moved - np.median(moved, axis=0), 0) ** power
     return [
         _fit_axis(local.sum(tuple(a for a in range(1, local.ndim) if a != axis + 1)), patches[:, axis])
         for axis in range(patches.shape[1])

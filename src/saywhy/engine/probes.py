@@ -1,6 +1,6 @@
 """Probes of an image: copies in which one patch is changed, and what a layer gives for each of them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -57,7 +57,7 @@ MOST_VALUES = 2**22
 """The largest number of values of an output for one image that are kept; of larger ones every k-th channel."""
 
 Patch = list[tuple[int, int]]
-"""First and last pixel (exclusive) of a patch, for every axis of an image."""
+"""First and last pixel (exclusive) of a patch, or of another box, for every axis of an image."""
 
 
 class Order(NamedTuple):
@@ -71,21 +71,34 @@ class Order(NamedTuple):
 
 @dataclass(frozen=True)
 class LayoutCandidates:
-    """One call of a layer, and the layouts to be tried for its output."""
+    """One call of a layer, and the layouts to be tried for its output.
+
+    Attributes:
+        module, call, function: the layer, as in :class:`saywhy.engine.trace.Candidate`.
+        layouts: those that an image of this shape may have.
+        of_part: those that a part of the image may have, by the part's size; None tries the same ones.
+    """
 
     module: nn.Module
     call: int
     layouts: tuple[Layout, ...]
     function: FunctionCall | None = None
+    of_part: Callable[[tuple[int, ...]], tuple[Layout, ...]] | None = None
+
+    def within(self, part: Patch) -> "LayoutCandidates":
+        """The layer with the layouts that a part of the image may have."""
+        if self.of_part is None:
+            return self
+        return replace(self, layouts=self.of_part(tuple(stop - start for start, stop in part)))
 
 
 @dataclass(frozen=True)
 class Probes:
-    """Patches of an image and what a layer gave for them.
+    """Patches of an image, or of a part of it, and what a layer gave for them.
 
     Attributes:
-        patches: the changed patches.
-        space: the size of the image in pixels.
+        patches: the changed patches, in pixels of the part.
+        space: the size of the part in pixels.
         outputs: by the order of their axes, the layer's outputs, the unchanged image's first; empty if the layer gave
             no tensor.
     """
@@ -100,7 +113,7 @@ class Probes:
 
     @property
     def shares(self) -> np.ndarray:
-        """The patches' ends [change, axis, 2] as shares of the image's size."""
+        """The patches' ends [change, axis, 2] as shares of the part's size."""
         return np.asarray(self.patches, float) / np.asarray(self.space, float)[:, None]
 
 
@@ -111,6 +124,7 @@ def probe(
     batch: int,
     centres: Sequence[tuple[float, float]],
     side: float,
+    part: Patch | None = None,
 ) -> list[Probes]:
     """Run one sample, unchanged and with each patch changed.
 
@@ -119,12 +133,23 @@ def probe(
         inputs: the inputs of one sample.
         layers: the layers to record.
         batch: how many images run together at most; fewer if memory is short, one if the model takes no batches.
-        centres: the centres of the patches, as shares of the image's size.
-        side: the side of the patches, as a share of the image's.
+        centres: the centres of the patches, as shares of the size of the part.
+        side: the side of the patches, as a share of the part's.
+        part: the box of the image in which the patches lie; None is the whole image.
     """
-    image = tree.image_tensor(inputs)
-    space = tuple(image.shape[2:])
+    size = tree.image_tensor(inputs).shape[2:]
+    starts = [start for start, _ in part] if part else [0] * len(size)
+    space = tuple(stop - start for start, stop in part) if part else tuple(size)
     patches = [_patch(centre, space, side) for centre in _of_axes(centres, len(space))]
+    changed = [[(a + s, b + s) for (a, b), s in zip(patch, starts, strict=True)] for patch in patches]
+    return [Probes(patches, space, some) for some in responses(model, inputs, layers, batch, changed)]
+
+
+def responses(
+    model: nn.Module, inputs: object, layers: Sequence[LayoutCandidates], batch: int, patches: Sequence[Patch]
+) -> list[dict[Order, Tensor]]:
+    """For every layer its outputs for one sample, unchanged and with each patch changed, by the order of their axes."""
+    image = tree.image_tensor(inputs)
     images = torch.cat([image, *(_change(image, patch) for patch in patches)])
     batch, outputs = images_at_once(image, batch), None
     while outputs is None:
@@ -135,7 +160,7 @@ def probe(
                 raise
             # Fewer images where memory runs out; one by one where the model takes no batches.
             batch = batch // 2 if out_of_memory(error) else 1
-    return [Probes(patches, space, some) for some in outputs]
+    return outputs
 
 
 def _change(image: Tensor, patch: Patch) -> Tensor:

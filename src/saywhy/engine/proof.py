@@ -15,23 +15,15 @@ response of every cell to each change is compared with its response to the other
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import normalize
 
 from saywhy.engine.layout import Layout
-from saywhy.engine.placement import AxisFit, Placement, fit_axes
-from saywhy.engine.probes import (
-    MORE_PROBE_CENTRES,
-    PATCH_SIDES,
-    PROBE_CENTRES,
-    LayoutCandidates,
-    Probes,
-    probe,
-)
+from saywhy.engine.placement import Placement, fit_axes
+from saywhy.engine.probes import PROBE_CENTRES, Probes
 
 MIN_HIT_RATE = 0.6
 """The least share of changes that the claimed cell or a neighbour must follow. By chance, on a 7 × 7 grid: 1 in 60."""
@@ -66,10 +58,11 @@ MAX_DISPLACEMENT_SHARE = 0.04
 MAX_CELL_ASPECT = 2.01
 """The largest ratio of the sides of a cell on the image that needs no stronger proof."""
 
+MOST_EXTRA_TOKENS_OF_AN_IMAGE = 8
+"""The largest number of tokens beside the grid that needs no stronger proof; with more, some wrong grid may fit."""
+
 _FEW_CELLS = {"channels-first": 4, "channels-last": 4, "tokens": 9, "tokens-last": 9}  # these need more patches
-_SAME_SCALE = 0.1  # the difference from 1 at which a grid is a shifted one, not another part of the image
 _BETTER_FIT = 1.05  # how much better a placement must explain the responses than the whole image
-_FINALISTS = 6  # readings that are judged by all channels
 _RANKING_CHANNELS = 64  # channels by which the finalists are chosen
 
 
@@ -117,12 +110,20 @@ class Proof:
         strict = self.layout.kind.startswith("tokens") or self.layout.placement is not None
         strict = strict or self.responses < self.changes
         needed = MIN_HIT_RATE / 3 if self.selectivity >= HIGH_SELECTIVITY and not strict else MIN_HIT_RATE
-        needed = needed if self.layout.placement is None else MIN_PLACED_HIT_RATE
+        needed = needed if self.layout.placement is None and not self.many_extra else MIN_PLACED_HIT_RATE
+        if self.many_extra and self.layout.placement is not None:
+            return False  # rows of a grid that are read as extra tokens look like a shifted image
         found = self.followed >= needed and self.responses >= MIN_RESPONSES
-        selective = self.selectivity >= (HIGH_SELECTIVITY if self.elongated else MIN_SELECTIVITY)
+        unlikely = self.elongated or self.many_extra
+        selective = self.selectivity >= (HIGH_SELECTIVITY if unlikely else MIN_SELECTIVITY)
         found = found and selective
         placed = self.aligned and self.displacement <= 1 and not self.displaced
         return found and placed and not self.needs_more
+
+    @property
+    def many_extra(self) -> bool:
+        """Whether so many tokens are not in the grid that another grid may be the right one."""
+        return self.layout.prefix + self.layout.suffix > MOST_EXTRA_TOKENS_OF_AN_IMAGE
 
     @property
     def undecided(self) -> bool:
@@ -144,124 +145,6 @@ class Proof:
         )
 
 
-def prove(
-    model: nn.Module,
-    inputs: object,
-    layers: Sequence[LayoutCandidates],
-    batch: int = 5,
-    *,
-    until_proved: bool = False,
-) -> list[list[Proof]]:
-    """Try every layout of every layer on changed copies of one sample.
-
-    Args:
-        model: in evaluation mode.
-        inputs: the inputs of one sample.
-        layers: the layers, with their candidate layouts.
-        batch: how many changed images run together; they run one by one if the model takes no batches.
-        until_proved: spend no more changes on the layers after the first that is proved.
-
-    Returns:
-        For every layer its proofs, best first.
-    """
-    small, large = PATCH_SIDES
-    found = [
-        _proofs(q, p) for q, p in zip(layers, probe(model, inputs, layers, batch, PROBE_CENTRES, small), strict=True)
-    ]
-    sides = [small] * len(layers)
-    undecided = [i for i, proofs in enumerate(found) if proofs and proofs[0].undecided]
-    if undecided:
-        some = [layers[i] for i in undecided]
-        for i, probes in zip(undecided, probe(model, inputs, some, batch, PROBE_CENTRES, large), strict=True):
-            found[i], sides[i] = _proofs(layers[i], probes), large
-    centres = (*PROBE_CENTRES, *MORE_PROBE_CENTRES)
-    done = next((i for i, proofs in enumerate(found) if proofs and proofs[0].holds), len(found))
-    tried = range(done if until_proved else len(found))
-    for side in PATCH_SIDES:
-        again = [i for i in tried if sides[i] == side and found[i] and _worth_more(found[i])]
-        if not again:
-            continue
-        some = [replace(layers[i], layouts=tuple(p.layout for p in found[i][:_FINALISTS])) for i in again]
-        for i, q, probes in zip(again, some, probe(model, inputs, some, batch, centres, side), strict=True):
-            more = [_placed_proof(layout, probes) for layout in q.layouts]
-            found[i] = _sorted([_cleared(first, last) for first, last in zip(found[i], more, strict=False)])
-    return found
-
-
-def _cleared(first: Proof, last: Proof) -> Proof:
-    """The last proof; or the first one, if more changes clear it of what alone spoke against it: a displacement, or a
-    patch that moved nothing while nearly all of the others are found.
-
-    Selectivity is lower where more changes share cells, so that the first one counts.
-    """
-    if last.holds or last.displacement > 1 or not last.aligned:
-        return last
-    needs_more = first.needs_more and last.followed < MIN_PLACED_HIT_RATE
-    cleared = replace(first, displacement=last.displacement, needs_more=needs_more)
-    return cleared if cleared.holds else last
-
-
-def _worth_more(proofs: Sequence[Proof]) -> bool:
-    """Whether more patches may prove a layer: its grid is coarse, or its responses lie elsewhere but on a line."""
-    if any(p.holds for p in proofs):
-        return False
-    best = proofs[0]
-    return best.needs_more or 0 < best.responses < best.changes or any(p.aligned and p.displacement > 1 for p in proofs)
-
-
-def _sorted(proofs: Sequence[Proof]) -> list[Proof]:
-    """The proofs, best first; those without a placement before those with one."""
-    return sorted(
-        proofs,
-        key=lambda p: (p.undecided, not p.holds, p.layout.placement is not None, -p.fit, p.layout.prefix),
-    )
-
-
-def _proofs(layer: LayoutCandidates, probes: Probes) -> list[Proof]:
-    """The proofs of the likeliest layouts, best first."""
-    if not probes.outputs:
-        return []
-    # Few extra tokens first: with many, some wrong grid always fits. All splits of one number are compared.
-    ranked: list[Proof] = []
-    for _, some in groupby(sorted(layer.layouts, key=_extra_tokens), key=_extra_tokens):
-        group = list(some)
-        few = len(group) <= _FINALISTS
-        ranked += [proof_of(layout, probes, coarse=not few) for layout in group]
-        best = _sorted(ranked)[:_FINALISTS]
-        if len(probes.space) > 1 and any(proof.holds for proof in best):
-            break  # for a signal, grids of one token more or less nearly fit
-    # Those that were ranked by a part of the channels are judged by all.
-    return _sorted([proof_of(p.layout, probes) if p.coarse else p for p in best])
-
-
-def _extra_tokens(layout: Layout) -> int:
-    return layout.prefix + layout.suffix
-
-
-def _placed_proof(layout: Layout, probes: Probes) -> Proof:
-    """The proof of a layout that covers the whole image, or else of one that covers the part the responses show."""
-    whole = replace(proof_of(layout, probes), needs_more=False)
-    fits = _fits(layout, probes)
-    if whole.holds or not all(fit.usable and fit.certain for fit in fits):
-        return whole
-    ends = [fit.snapped(cells, _allowed_displacement(cells)) for fit, cells in zip(fits, layout.grid, strict=True)]
-    placement = Placement(tuple(low for low, _ in ends), tuple(high for _, high in ends))
-    shifted = all(abs(high - low - 1) < _SAME_SCALE for low, high in ends)
-    # Tokens read one position further on look like a shifted image.
-    if placement.is_identity or (shifted and layout.kind.startswith("tokens")):
-        return whole
-    placed = replace(proof_of(replace(layout, placement=placement), probes), needs_more=False)
-    return placed if placed.holds else whole
-
-
-def _fits(layout: Layout, probes: Probes) -> list[AxisFit]:
-    moved = _movement(probes.maps(layout)).numpy()
-    answered = moved.max(1) > 0
-    if not answered.any():
-        return [AxisFit(0.0, 1.0, False, math.inf)]
-    return fit_axes(moved[answered].reshape(-1, *layout.grid), probes.shares[answered])
-
-
 def proof_of(layout: Layout, probes: Probes, coarse: bool = False) -> Proof:
     """Compare, for every change, the cells that moved with the place of the change.
 
@@ -271,7 +154,7 @@ def proof_of(layout: Layout, probes: Probes, coarse: bool = False) -> Proof:
         coarse: look at a part of the channels, and not at the placement.
     """
     channels = probes.maps(layout).shape[1]
-    moved = _movement(probes.maps(layout, max(1, channels // _RANKING_CHANNELS) if coarse else 1))  # (change, cell)
+    moved = movement(probes.maps(layout, max(1, channels // _RANKING_CHANNELS) if coarse else 1))  # (change, cell)
     answered = moved.amax(1) > 0
     count, changes = int(answered.sum()), len(moved)
     if count < MIN_RESPONSES:
@@ -300,7 +183,7 @@ def proof_of(layout: Layout, probes: Probes, coarse: bool = False) -> Proof:
     )
     selectivity = min(1.0, _selectivity(normalize(share, dim=1) @ covered.T) / possible) if possible > 0 else 0.0
     displacement = max(
-        (a.displacement(cells) / _allowed_displacement(cells) for a, cells in zip(axes, layout.grid, strict=False)),
+        (a.displacement(cells) / allowed_displacement(cells) for a, cells in zip(axes, layout.grid, strict=False)),
         default=0.0,
     )
     if displacement > 1 and all(axis.usable for axis in axes):
@@ -344,7 +227,7 @@ def _tolerance(grid: Sequence[int]) -> list[float]:
     return [min(NEIGHBOURHOOD, max(0.65, NEIGHBOURHOOD_SHARE * cells)) for cells in grid]
 
 
-def _allowed_displacement(cells: int) -> float:
+def allowed_displacement(cells: int) -> float:
     """How far, in cells, the placement may be from the whole image along an axis."""
     return max(MAX_DISPLACEMENT, MAX_DISPLACEMENT_SHARE * cells)
 
@@ -356,7 +239,7 @@ def _ends_in_cells(layout: Layout, probes: Probes) -> np.ndarray:
     return np.sort(np.stack(ends, axis=2), axis=2)
 
 
-def _movement(maps: Tensor) -> Tensor:
+def movement(maps: Tensor) -> Tensor:
     """How much every cell moved for each change, [change, cell], 0 to 1."""
     moved = torch.nan_to_num((maps[1:] - maps[:1]).abs().flatten(2))  # (change, channel, cell)
     # Every channel has the same weight; otherwise a few large ones would dominate.

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,10 +13,11 @@ from saywhy.engine import checkpoints, tree
 from saywhy.engine.activations import FunctionCall, hooked
 from saywhy.engine.bypass import PassGraph, read_by
 from saywhy.engine.capture import Watched
-from saywhy.engine.layout import readings
+from saywhy.engine.layout import Layout, readings, resized_readings, transposed_readings
 from saywhy.engine.preserve import exclusive_run
 from saywhy.engine.probes import LayoutCandidates
-from saywhy.engine.proof import Proof, prove
+from saywhy.engine.proof import Proof
+from saywhy.engine.prove import prove
 from saywhy.engine.recorded_pass import Pass, Record, nonzero_replacements, record_pass
 from saywhy.engine.roles import Role, answers
 
@@ -84,11 +86,13 @@ class Candidate:
             output itself: a class map, a mask), ``"projection"`` (queries, keys, values or one branch of a block).
         proof: the best reading and how well it followed changes of the image; None before it is tried.
         from_image: whether the layer depends on the image.
+        reaches_score: whether the score is computed from it; its gradient may be zero.
         on_every_path: whether every path from the score to the image passes through the layer.
         serves_every_target: the same from the output, so that it holds for every target of it.
         upstream: the names of the layers that it depends on.
         share: the share of the score's gradient at the image that passes through the layer (with the other layers of
             its group), 0 to 1; None if not measured.
+        past_by_extra_tokens: whether what passes round it passes through extra tokens only (a class token).
         group: layers with an equal group, which is not 0, are explained together and give one map.
         function: the activation function after the module whose result is the layer; None is the module's output.
     """
@@ -102,10 +106,12 @@ class Candidate:
     role: Role
     proof: Proof | None = None
     from_image: bool = True
+    reaches_score: bool = True
     on_every_path: bool = True
     serves_every_target: bool = False
     upstream: frozenset[str] = frozenset()
     share: float | None = None
+    past_by_extra_tokens: bool = False
     group: int = 0
     function: FunctionCall | None = None
 
@@ -224,6 +230,7 @@ def trace(search: LayerSearch, *, zero_heads_replaced: bool = False, through_no_
             alive=alive[index],
             role="projection" if bypassed[index] else "scores" if index in itself else _role(r, gradient, targets),
             from_image=paths[index].from_image,
+            reaches_score=paths[index].reaches_score,
             on_every_path=paths[index].of_score,
             serves_every_target=paths[index].of_output,
             upstream=frozenset(names[i] for i in range(len(found)) if paths[index].upstream >> i & 1),
@@ -261,11 +268,13 @@ def _gradients(
 
 @dataclass(frozen=True)
 class _Paths:
-    """The place of one layer in the graph: whether it depends on the image, lies on every path from the score and from
-    the output to the image, and the numbers of the layers upstream of it, as the bits of an integer.
+    """The place of one layer in the graph: whether it depends on the image, the score depends on it, it lies on every
+    path from the score and from the output to the image, and the numbers of the layers upstream of it, as the bits of
+    an integer.
     """
 
     from_image: bool = True
+    reaches_score: bool = True
     of_score: bool = True
     of_output: bool = False
     upstream: int = 0
@@ -277,11 +286,13 @@ def _paths(done: Pass, score: Tensor, outputs: Sequence[Tensor], records: Sequen
     if done.image.grad_fn not in whole.from_image:
         return [_Paths() for _ in records]  # the graph does not reach the image: nothing is known
     upstream = whole.upstream(nodes)
-    of_score = PassGraph([score], done.image).on_every_path()
+    before_score = PassGraph([score], done.image)
+    of_score, order = before_score.on_every_path(), set(before_score.order)
     of_output = PassGraph(read_by(score, outputs), done.image).on_every_path()
     return [
         _Paths(
             r.tensor.grad_fn in whole.from_image,
+            r.tensor.grad_fn in order,
             r.tensor.grad_fn in of_score,
             r.tensor.grad_fn in of_output,
             upstream.get(i, 0),
@@ -298,8 +309,16 @@ def proved(search: LayerSearch, candidates: Sequence[Candidate], *, until_proved
     space = search.space
     # Unambiguous maps tell which grids the token layers of this network may have.
     certain = [c.shape[2:] for c in candidates if len(c.shape) == len(space) + 2]
+
+    def of_part(shape: tuple[int, ...], part: tuple[int, ...]) -> tuple[Layout, ...]:
+        unlikely = [*resized_readings(shape, part), *transposed_readings(shape, part)]
+        return tuple(dict.fromkeys([*readings(shape, part, certain), *unlikely]))
+
     layers = [
-        LayoutCandidates(c.module, c.call, tuple(readings(c.shape, space, certain)), c.function) for c in candidates
+        LayoutCandidates(
+            c.module, c.call, tuple(readings(c.shape, space, certain)), c.function, partial(of_part, c.shape)
+        )
+        for c in candidates
     ]
     with exclusive_run(search.model), torch.inference_mode(False):
         proofs = prove(search.model, search.sample(), layers, until_proved=until_proved)

@@ -94,6 +94,11 @@ class LayerChoice:
         return list({c.name: c for c in reversed(found)}.values())[::-1]
 
     @property
+    def without_gradient(self) -> tuple[Candidate, ...]:
+        """Layers of other branches, on which the score did not depend when the layers were found."""
+        return () if self._group is None else self._group.without_gradient
+
+    @property
     def found(self) -> list[str]:
         """The names of the layers that were found, not named."""
         return [] if self._group is None else [branch.name for branch in self._group.branches]
@@ -120,7 +125,8 @@ class LayerChoice:
             self._tried.append(other)
             fresh = [branch for branch in other.branches if branch.name not in self.found]
             if fresh:
-                self._group = other if instead else LayerGroup((*self._group.branches, *fresh))
+                silent = tuple(c for c in other.without_gradient if c.name not in self.found)
+                self._group = other if instead else LayerGroup((*self._group.branches, *fresh), silent)
                 return True
         return False
 

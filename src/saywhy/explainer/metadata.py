@@ -14,6 +14,7 @@ from saywhy import diagnostics
 from saywhy.diagnostics import Diagnostic, Diagnostics, Evidence
 from saywhy.engine.layers import is_bypassed
 from saywhy.engine.trace import Candidate
+from saywhy.engine.tree import ModelInputs
 from saywhy.errors import SaywhyWarning
 from saywhy.explainer.batch_result import BatchResult, alike, merged_names
 from saywhy.explainer.runner import Runner
@@ -171,6 +172,7 @@ class MapMetadata:
             "model": model.name,
             "weights_sha256": model.digest() if model.version() == version else None,
             "images": [source.name for source in batch.images()],
+            "axes": _axes(batch, declared=model.axes.axes is not None),
             "targets": targets,
             "scores": self.scores.detach().float().cpu().tolist(),
             "score": config.score or {m.name: shown_score(self.scale, None, m.score) for m in config.methods},
@@ -187,6 +189,14 @@ class MapMetadata:
             "seed": config.seed,
             "versions": {name: v for name in LIBRARIES if (v := _version(name))},
         }
+
+
+def _axes(batch: Batch, *, declared: bool) -> dict[str, Any] | None:
+    """The axes of the image and whether the user declared them or they were recognized; None for [batch, channel, …]
+    that nobody declared.
+    """
+    axes = batch.inputs.axes if isinstance(batch.inputs, ModelInputs) else None
+    return None if axes is None else {"names": " ".join(axes.names), "declared": declared}
 
 
 @cache

@@ -50,7 +50,8 @@ class _Form:
 @dataclass(frozen=True)
 class _FirstPass:
     """One pass over a batch: its form and layers, the network's output, the maps of one-pass methods by (method,
-    layer), evidence by layer, and how many rows the layers' activations have.
+    layer), evidence by layer, how many rows the layers' activations have, and for which scores [batch, target] a branch
+    has a gradient that had none when the layers were found.
     """
 
     form: _Form
@@ -60,6 +61,7 @@ class _FirstPass:
     maps: dict[tuple[str, str], Tensor]
     evidence: dict[str, Evidence]
     rows: set[int]
+    new_branch: Tensor | None = None
 
 
 _GIVEN_UP = 3
@@ -136,7 +138,7 @@ class Runner:
             while True:
                 candidates = self._candidates(choice)
                 try:
-                    first = self._first_pass(batch, candidates)
+                    first = self._first_pass(batch, candidates, choice.without_gradient if choice else ())
                 except LayerNotRun:
                     if batch.size > 1:
                         return self._one_by_one(batch)
@@ -176,6 +178,8 @@ class Runner:
             return False
         alive = torch.stack([g.detach() != 0 for g in known])  # (layer, batch, target)
         reached = alive.any(0)  # (batch, target)
+        if first.new_branch is not None:
+            reached = reached & ~first.new_branch
         if bool(reached.all()):
             return False
         for sample, row in enumerate(reached.tolist()):
@@ -198,10 +202,17 @@ class Runner:
         image = any(m.at == "input" and m.passes == "one" for m in self.config.methods)
         return form, layers, [w for w in layers.values() if w.module is not None or image]
 
-    def _first_pass(self, batch: Batch, candidates: Sequence[Candidate]) -> "_FirstPass":
-        """The pass of all one-pass methods, from which the targets are known too."""
+    def _first_pass(
+        self, batch: Batch, candidates: Sequence[Candidate], without_gradient: Sequence[Candidate] = ()
+    ) -> "_FirstPass":
+        """The pass of all one-pass methods, from which the targets are known too.
+
+        without_gradient: layers that are watched for a gradient, and not explained.
+        """
         one_pass = [m for m in self.config.methods if m.passes == "one"]
         form, layers, watched = self._watched(batch, candidates)
+        beside = [replace(form.watched(c), optional=True) for c in without_gradient if self._needs_gradients]
+        watched = [*watched, *beside]
         if all(w.module is not None for w in watched):  # else the pass has the whole graph, and shows it itself
             settle(self.model, self.config.output, batch, self.config.seed)
         if not watched:
@@ -212,7 +223,7 @@ class Runner:
         if not settled(self.model, self.config.output):
             settle(self.model, self.config.output, batch, self.config.seed)
             captured, scores, output = self._pass(form, watched, batch.size, needs_gradients=needs)
-        rows = {len(a) for a in captured.activations.values()}
+        rows = {len(a) for name, a in captured.activations.items() if name in layers}
         maps: dict[tuple[str, str], Tensor] = {}
         evidence: dict[str, Evidence] = {}
         if rows == {batch.size}:
@@ -222,8 +233,12 @@ class Runner:
                 if needs:
                     raise
                 maps = self._activation_maps(captured, one_pass)
-        maps = {key: layers[key[1]].layout.on_image(some, batch.space) for key, some in maps.items()}
-        return _FirstPass(form, layers, output, scores, maps, evidence, rows)
+        maps = {
+            key: layers[key[1]].layout.on_image(some, batch.space) for key, some in maps.items() if key[1] in layers
+        }
+        gradients = [evidence.pop(w.name).gradient.detach() for w in beside if w.name in evidence]
+        new_branch = torch.stack([g != 0 for g in gradients]).any(0) if gradients else None
+        return _FirstPass(form, layers, output, scores, maps, evidence, rows, new_branch)
 
     def _all_passes(self, batch: Batch, candidates: list[Candidate], first: "_FirstPass") -> BatchResult:
         """The result with the methods of several passes."""

@@ -315,7 +315,7 @@ def _rows(strength: Tensor, layout: Layout) -> Tensor:
 
 def _on_grid(rows: Tensor, layout: Layout) -> Tensor:
     """Return the patch tokens of a row [batch, 1, token] as maps [batch, *space]."""
-    return rows[:, 0, layout.prefix : rows.shape[-1] - layout.suffix].unflatten(1, layout.grid)
+    return layout.to_grid(rows[:, 0, layout.prefix : rows.shape[-1] - layout.suffix])
 
 
 def _indexed(some: "list[Tensor] | tuple[Tensor, ...]", index: int, what: str, whats: str) -> Tensor:
