@@ -356,3 +356,35 @@ def test_no_warning_for_a_plain_network():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         saywhy.explain(nn.Sequential(model, nn.Linear(8, 2)), torch.rand(1, 3, 8, 8), relu=False)
+
+
+class SkippedTokens(nn.Module):
+    """Patches and a class token, and a block that adds hardly anything; the mean of all tokens is read.
+
+    The sum is no module's output, so that the last layer that is a map of the image is the block beside it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.patches, self.block, self.head = nn.Conv2d(3, 4, 4, 4), nn.Linear(4, 4), nn.Linear(4, 2)
+        self.extra = nn.Parameter(torch.zeros(1, 1, 4))
+        self.act = nn.ReLU()
+        with torch.no_grad():
+            self.patches.weight.fill_(1 / 48)
+            self.patches.bias.fill_(0.1)
+            self.block.weight.mul_(0.01)
+            self.head.weight.copy_(torch.tensor([[1.0], [-1.0]]).expand(2, 4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.act(self.patches(x)).flatten(2).mT
+        x = torch.cat([self.extra.expand(len(x), -1, -1), x], 1)
+        return self.head((x + self.block(x).tanh()).mean(1))
+
+
+def test_block_beside_a_skip_connection_of_all_tokens_is_not_taken() -> None:
+    x = torch.rand(1, 3, 24, 24, generator=torch.Generator().manual_seed(0)) * 0.1
+    x[:, :, 4:8, 16:20] = 1
+    e = saywhy.explain(SkippedTokens(), x, target=0)
+    assert e.layers == ("act",)
+    assert e.peak() == (18.0, 6.0)

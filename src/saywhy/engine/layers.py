@@ -20,7 +20,17 @@ from saywhy.engine.layout import Layout, readings
 from saywhy.engine.no_gradient import depends
 from saywhy.engine.proof import MIN_RESPONSES, Proof
 from saywhy.engine.recorded_pass import record_pass
-from saywhy.engine.trace import ALIVE, Candidate, LayerSearch, Trace, depends_on_image, gradient_around, proved, trace
+from saywhy.engine.trace import (
+    ALIVE,
+    Candidate,
+    LayerSearch,
+    Trace,
+    depends_on_image,
+    gradient_around,
+    proved,
+    share_of_patches,
+    trace,
+)
 from saywhy.engine.traverse import has_scripted_part
 from saywhy.errors import LayerError, LayoutError, SaywhyWarning, nearest
 
@@ -192,15 +202,20 @@ def _choose(search: LayerSearch, memo: Memo[LayerGroup]) -> LayerGroup:
         return LayerGroup((replace(chosen, share=1.0 if known else None, upstream=frozenset()),))
     alone = replace(chosen, share=share_through(traced.image_gradient, gradient_around(search, traced, [chosen])))
     if is_bypassed(alone) and _extra_tokens(chosen):
-        # Through the class token, unless other tokens beside the layer have a gradient too.
+        # Through the class token, unless other tokens beside the layer, or its own patches, have a gradient too.
         others = [c for c in traced.candidates if _is_sequence(c) and c.alive >= ALIVE and _parallel(c, chosen)]
-        alone = replace(alone, past_by_extra_tokens=not others)
+        share = share_of_patches(search, traced, chosen) if not others else None
+        alone = replace(alone, past_by_extra_tokens=not others and (share is None or share >= ENOUGH))
     alive = [c for c in reversed(traced.candidates) if _is_branch(c) and c.alive >= ALIVE]
+    common_layers = [c for c in alive if c.on_every_path]
     if is_bypassed(alone) and _extra_tokens(chosen):  # the other sequences of tokens are no queries, keys or values
         alive = [c for c in reversed(traced.candidates) if _is_sequence(c) and c.alive >= ALIVE]
+        common_layers = [
+            c for c in reversed(traced.candidates) if c.on_every_path and (c in alive or c in common_layers)
+        ]
     beside = _apart([c for c in alive if _parallel(c, chosen)]) if chosen.alive >= ALIVE else []
     if beside or is_bypassed(alone):
-        common, _ = _first_proved(search, memo, [c for c in alive if c.on_every_path][:_TRIED_AT_ONCE])
+        common, _ = _first_proved(search, memo, common_layers[:_TRIED_AT_ONCE])
         if common is not None:
             return LayerGroup((replace(common, share=1.0, upstream=frozenset()),))
     branches = [chosen]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from saywhy.engine import checkpoints, tree
 from saywhy.engine.activations import FunctionCall, hooked
-from saywhy.engine.bypass import PassGraph, read_by
+from saywhy.engine.bypass import PassGraph, read_by, share_through
 from saywhy.engine.capture import Watched
 from saywhy.engine.layout import Layout, readings, resized_readings, transposed_readings
 from saywhy.engine.preserve import exclusive_run
@@ -161,24 +161,61 @@ def combined(scores: Tensor) -> Tensor:
 
 def gradient_around(search: LayerSearch, traced: Trace, layers: Sequence[Candidate]) -> Tensor | None:
     """The gradient of the same score at the image while the outputs of some layers are held fixed; None without one."""
-    replaced = nonzero_replacements(search.model) if traced.zero_heads_replaced else {}
-    parts = None if traced.through_no_grad else [c.module for c in layers]
-    cut = {(c.module, c.call, c.function) for c in layers}
-    done = record_pass(
-        search.model,
-        search.sample(),
-        only=parts,
-        replaced=replaced,
-        cut=cut,
-        through_no_grad=traced.through_no_grad,
-    )
+    return _gradient_with(search, traced, layers, cut=True)
+
+
+def share_of_patches(search: LayerSearch, traced: Trace, layer: Candidate) -> float | None:
+    """The share of the score's gradient at the patches of a layer's input that passes through the layer.
+
+    The input of a layer beside a skip connection is what the skip connection carries on. If only its extra tokens (a
+    class token) are read after the layer, the share of its patches is one.
+
+    Returns:
+        0 to 1; None if the layer's input has no gradient, or other positions than its output.
+    """
+    if layer.proof is None or layer.function is not None:
+        return None
+    whole, around = (_gradient_with(search, traced, [layer], cut=cut, at_input=True) for cut in (False, True))
+    if whole is None or whole.shape[:-1] != torch.Size(layer.shape[:-1]):
+        return None
+    layout = layer.proof.layout
+    return share_through(layout.to_maps(whole), None if around is None else layout.to_maps(around))
+
+
+def _gradient_with(
+    search: LayerSearch, traced: Trace, layers: Sequence[Candidate], *, cut: bool, at_input: bool = False
+) -> Tensor | None:
+    """The gradient of the same score at the image, or at the input of the first layer; ``cut``: with the outputs of the
+    layers held fixed.
+    """
+    given: list[Tensor] = []
+
+    def keep(_module: nn.Module, args: Any, options: Any) -> None:
+        given.extend(t for t in [tree.feature_tensor((*args, *options.values()))] if t is not None)
+
+    handle = layers[0].module.register_forward_pre_hook(keep, with_kwargs=True) if at_input else None
+    try:
+        done = record_pass(
+            search.model,
+            search.sample(),
+            only=None if traced.through_no_grad else [c.module for c in layers],
+            replaced=nonzero_replacements(search.model) if traced.zero_heads_replaced else {},
+            cut={(c.module, c.call, c.function) for c in layers} if cut else set(),
+            through_no_grad=traced.through_no_grad,
+        )
+    finally:
+        if handle is not None:
+            handle.remove()
+    if at_input and len(given) <= layers[0].call:
+        return None
+    at = given[layers[0].call] if at_input else done.image
     probed = search.probe.fallback if traced.fell_back else search.probe.scores
     assert probed is not None
     with torch.inference_mode(False), torch.enable_grad():
         score = combined(probed(done.output))
-        if not score.requires_grad:
+        if not score.requires_grad or not at.requires_grad:
             return None
-        (gradient,) = torch.autograd.grad(score, [done.image], allow_unused=True)
+        (gradient,) = torch.autograd.grad(score, [at], allow_unused=True)
     return gradient
 
 

@@ -79,15 +79,14 @@ def _moved(
     ]
     found = []
     for layer, outputs in zip(layers, responses(model, inputs, layers, batch, patches), strict=True):
-        size = _change(layer, outputs) if outputs else torch.zeros(len(strips))
+        size = _change(layer, outputs, len(strips)) if outputs else torch.zeros(len(strips))
         found.append({strip for strip, s in zip(strips, (size > _NOISE * size.max()).tolist(), strict=True) if s})
     return found
 
 
-def _change(layer: LayoutCandidates, outputs: dict[Order, Tensor]) -> Tensor:
-    """How much the layer moved for every change, [change]: the largest difference."""
-    output = next(iter(outputs.values())).movedim(layer.layouts[0].batch_axis, 0)
-    rows = output.flatten(1) if not layer.layouts[0].folded else output.unflatten(0, (-1, 1)).flatten(1)
+def _change(layer: LayoutCandidates, outputs: dict[Order, Tensor], changes: int) -> Tensor:
+    """How much the layer moved for every change, [change]: the largest difference, over all frames in the batch."""
+    rows = next(iter(outputs.values())).movedim(layer.layouts[0].batch_axis, 0).reshape(1 + changes, -1)
     return torch.nan_to_num((rows[1:] - rows[:1]).abs()).amax(1)
 
 
