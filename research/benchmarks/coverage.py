@@ -354,5 +354,4 @@ def delete_rows(kept: Path, keys: set[str]) -> None:
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(2)
     typer.run(main)
