@@ -200,11 +200,12 @@ def _choose(search: LayerSearch, memo: Memo[LayerGroup]) -> LayerGroup:
     if chosen.on_every_path or traced.image_gradient is None:
         known = chosen.alive and traced.image_gradient is not None
         return LayerGroup((replace(chosen, share=1.0 if known else None, upstream=frozenset()),))
-    alone = replace(chosen, share=share_through(traced.image_gradient, gradient_around(search, traced, [chosen])))
+    around = gradient_around(search, traced, [chosen])
+    alone = replace(chosen, share=share_through(traced.image_gradient, around.image))
     if is_bypassed(alone) and _extra_tokens(chosen):
         # Through the class token, unless other tokens beside the layer, or its own patches, have a gradient too.
         others = [c for c in traced.candidates if _is_sequence(c) and c.alive >= ALIVE and _parallel(c, chosen)]
-        share = share_of_patches(search, traced, chosen) if not others else None
+        share = share_of_patches(search, traced, chosen, around) if not others else None
         alone = replace(alone, past_by_extra_tokens=not others and (share is None or share >= ENOUGH))
     alive = [c for c in reversed(traced.candidates) if _is_branch(c) and c.alive >= ALIVE]
     common_layers = [c for c in alive if c.on_every_path]
@@ -225,7 +226,7 @@ def _choose(search: LayerSearch, memo: Memo[LayerGroup]) -> LayerGroup:
     silent = _without_gradient(search, traced, branches)
     if len(branches) == 1:
         return LayerGroup((replace(alone, upstream=frozenset()),), silent)
-    share = share_through(traced.image_gradient, gradient_around(search, traced, branches))
+    share = share_through(traced.image_gradient, gradient_around(search, traced, branches).image)
     return LayerGroup(tuple(replace(b, share=share, upstream=frozenset()) for b in branches), silent)
 
 

@@ -13,6 +13,7 @@ from saywhy.engine import checkpoints, tree
 from saywhy.engine.activations import FunctionCall, hooked
 from saywhy.engine.bypass import PassGraph, read_by, share_through
 from saywhy.engine.capture import Watched
+from saywhy.engine.hooks import forward_hooks
 from saywhy.engine.layout import Layout, readings, resized_readings, transposed_readings
 from saywhy.engine.preserve import exclusive_run
 from saywhy.engine.probes import LayoutCandidates
@@ -159,64 +160,67 @@ def combined(scores: Tensor) -> Tensor:
     return (row * (sizes * signs).to(row)).sum()
 
 
-def gradient_around(search: LayerSearch, traced: Trace, layers: Sequence[Candidate]) -> Tensor | None:
-    """The gradient of the same score at the image while the outputs of some layers are held fixed; None without one."""
-    return _gradient_with(search, traced, layers, cut=True)
+@dataclass(frozen=True)
+class GradientAround:
+    """The gradient of the same score in another pass, None where there is none.
 
-
-def share_of_patches(search: LayerSearch, traced: Trace, layer: Candidate) -> float | None:
-    """The share of the score's gradient at the patches of a layer's input that passes through the layer.
-
-    The input of a layer beside a skip connection is what the skip connection carries on. If only its extra tokens (a
-    class token) are read after the layer, the share of its patches is one.
-
-    Returns:
-        0 to 1; None if the layer's input has no gradient, or other positions than its output.
+    Attributes:
+        image: at the image.
+        input: at the input of the first layer.
     """
-    if layer.proof is None or layer.function is not None:
-        return None
-    whole, around = (_gradient_with(search, traced, [layer], cut=cut, at_input=True) for cut in (False, True))
-    if whole is None or whole.shape[:-1] != torch.Size(layer.shape[:-1]):
-        return None
-    layout = layer.proof.layout
-    return share_through(layout.to_maps(whole), None if around is None else layout.to_maps(around))
+
+    image: Tensor | None
+    input: Tensor | None
 
 
-def _gradient_with(
-    search: LayerSearch, traced: Trace, layers: Sequence[Candidate], *, cut: bool, at_input: bool = False
-) -> Tensor | None:
-    """The gradient of the same score at the image, or at the input of the first layer; ``cut``: with the outputs of the
-    layers held fixed.
-    """
+def gradient_around(
+    search: LayerSearch, traced: Trace, layers: Sequence[Candidate], *, held: bool = True
+) -> GradientAround:
+    """The gradient of the same score while the outputs of some layers are held fixed; ``held=False``: while not."""
     given: list[Tensor] = []
 
-    def keep(_module: nn.Module, args: Any, options: Any) -> None:
-        given.extend(t for t in [tree.feature_tensor((*args, *options.values()))] if t is not None)
+    def keep(_module: nn.Module, args: Any) -> None:
+        given.extend(t for t in [tree.feature_tensor(args)] if t is not None)
 
-    handle = layers[0].module.register_forward_pre_hook(keep, with_kwargs=True) if at_input else None
-    try:
+    with forward_hooks([layers[0].module], keep, before=True):
         done = record_pass(
             search.model,
             search.sample(),
             only=None if traced.through_no_grad else [c.module for c in layers],
             replaced=nonzero_replacements(search.model) if traced.zero_heads_replaced else {},
-            cut={(c.module, c.call, c.function) for c in layers} if cut else set(),
+            cut={(c.module, c.call, c.function) for c in layers} if held else (),
             through_no_grad=traced.through_no_grad,
         )
-    finally:
-        if handle is not None:
-            handle.remove()
-    if at_input and len(given) <= layers[0].call:
-        return None
-    at = given[layers[0].call] if at_input else done.image
     probed = search.probe.fallback if traced.fell_back else search.probe.scores
     assert probed is not None
+    into = given[layers[0].call] if len(given) > layers[0].call else done.image
     with torch.inference_mode(False), torch.enable_grad():
         score = combined(probed(done.output))
-        if not score.requires_grad or not at.requires_grad:
-            return None
-        (gradient,) = torch.autograd.grad(score, [at], allow_unused=True)
-    return gradient
+        if not score.requires_grad:
+            return GradientAround(None, None)
+        at = [t for t in (done.image, into) if t.requires_grad]
+        found = dict(zip(map(id, at), torch.autograd.grad(score, at, allow_unused=True), strict=True))
+    return GradientAround(found.get(id(done.image)), found.get(id(into)))
+
+
+def share_of_patches(search: LayerSearch, traced: Trace, layer: Candidate, around: GradientAround) -> float | None:
+    """The share of the score's gradient at the patches of a layer's input that passes through the layer.
+
+    The input of a layer beside a skip connection is what the skip connection carries on. If only its extra tokens (a
+    class token) are read after the layer, the share of its patches is one.
+
+    Args:
+        search, traced, layer: the layer, with its layout.
+        around: the gradient while the layer is held fixed.
+
+    Returns:
+        0 to 1; None if the layer's input has no gradient, or other positions than its output.
+    """
+    whole = gradient_around(search, traced, [layer], held=False).input
+    if layer.proof is None or layer.function is not None or whole is None or whole.shape[:-1] != layer.shape[:-1]:
+        return None
+    to_maps = layer.proof.layout.to_maps
+    return share_through(to_maps(whole), None if around.input is None else to_maps(around.input))
 
 
 def trace(search: LayerSearch, *, zero_heads_replaced: bool = False, through_no_grad: bool = False) -> Trace:

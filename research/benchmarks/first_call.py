@@ -1,0 +1,139 @@
+"""Time of the first and of later explanations of a network, against another version of the package.
+
+    python -m research.benchmarks.first_call --against ../other/src
+    python -m research.benchmarks.first_call --against ../other/src --repeats 5 --out docs/benchmarks-first-call.md
+
+The first call finds the layer and proves its layout. Every repeat runs both versions in processes of their own, one
+after the other; a process makes one explanation to load what is loaded once, and then explains each network for the
+first time and again. Times are CPU times on one thread, over that of ``model(x)`` under ``torch.inference_mode`` in the
+same process.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Annotated
+
+import torch
+import typer
+from rich.progress import Progress
+
+from research.claims.measure import table
+from saywhy.io.atomic import atomic_write
+
+NETWORKS = {
+    "torchvision": ("resnet18", "resnet50", "vgg16", "densenet121", "mobilenet_v2", "convnext_tiny", "efficientnet_b0"),
+    "timm": ("vit_tiny_patch16_224", "deit_tiny_distilled_patch16_224", "swin_tiny_patch4_window7_224", "regnetx_002"),
+}
+LATER = 7
+"""Later calls of a network, of which the median counts."""
+
+
+def measure() -> dict[str, tuple[float, float]]:
+    """Return the times of the first and of later calls over that of a pass, by network, of the imported version."""
+    import timm
+    from torchvision import models
+
+    import saywhy
+
+    torch.set_num_threads(1)
+    x = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    saywhy.explain(models.squeezenet1_1().eval(), x, relu=False)
+    found = {}
+    for source, names in NETWORKS.items():
+        for name in names:
+            torch.manual_seed(0)
+            made = models.get_model(name, weights=None) if source == "torchvision" else timm.create_model(name)
+            network = made.eval()
+
+            def plain() -> None:
+                with torch.inference_mode():
+                    network(x)  # noqa: B023 (called in this round)
+
+            def explain() -> None:
+                saywhy.explain(network, x, relu=False)  # noqa: B023
+
+            plain()
+            before = median(seconds(plain) for _ in range(LATER))
+            first = seconds(explain)
+            later = median(seconds(explain) for _ in range(LATER))
+            after = median(seconds(plain) for _ in range(LATER))
+            found[name] = (first / before, later / after)
+    return found
+
+
+def seconds(call: Callable[[], None]) -> float:
+    """Return the CPU time of one call, which other programs on the machine hardly change."""
+    begin = time.process_time()
+    call()
+    return time.process_time() - begin
+
+
+def measured(source: Path) -> dict[str, tuple[float, float]]:
+    """Return the measurement of the version in a source folder, made in a process of its own."""
+    path = os.pathsep.join([str(source.resolve()), str(Path(__file__).resolve().parents[2])])
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "research.benchmarks.first_call", "--once"],
+        env=os.environ | {"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found: dict[str, tuple[float, float]] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def page(ours: list[dict[str, tuple[float, float]]], theirs: list[dict[str, tuple[float, float]]]) -> str:
+    """Return the page: both versions in multiples of a pass, and the ratio of the versions, pair by pair."""
+    lines: list[list[object]] = []
+    for name in ours[0]:
+        line: list[object] = [name]
+        for which in (0, 1):
+            one, other = [run[name][which] for run in ours], [run[name][which] for run in theirs]
+            ratios = sorted(a / b for a, b in zip(one, other, strict=True))
+            shown = f"{median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
+            line += [f"{median(one):.2f}", f"{median(other):.2f}", shown]
+        lines.append(line)
+    heads = ["network"]
+    for call in ("first call", "later calls"):
+        heads += [f"{call}: passes", "passes before", "ratio"]
+    said = " ".join((__doc__ or "").split("\n\n")[2].split())
+    return (
+        f"# First and later calls\n\n{said} Median of {len(ours)} pairs (lowest to highest).\n\n{table(heads, lines)}\n"
+    )
+
+
+def main(
+    against: Annotated[Path | None, typer.Option(help="The folder src of the other version.")] = None,
+    repeats: Annotated[int, typer.Option(min=1, help="Pairs of runs.")] = 5,
+    out: Annotated[Path | None, typer.Option(help="The Markdown file to write; printed by default.")] = None,
+    once: Annotated[bool, typer.Option("--once", help="Measure the imported version, and print JSON.")] = False,
+) -> None:
+    """Compare the first and later calls of two versions."""
+    if once:
+        typer.echo(json.dumps(measure()))
+        return
+    if against is None or not (against / "saywhy").is_dir():
+        raise typer.BadParameter("expected a folder that holds saywhy/", param_hint="--against")
+    ours, theirs = [], []
+    with Progress(transient=True) as progress:
+        task = progress.add_task("", total=2 * repeats)
+        for _ in range(repeats):
+            for source, into in ((Path(__file__).resolve().parents[2] / "src", ours), (against, theirs)):
+                into.append(measured(source))
+                progress.advance(task)
+    text = page(ours, theirs)
+    if out is None:
+        typer.echo(text)
+        return
+    with atomic_write(out) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    typer.run(main)
