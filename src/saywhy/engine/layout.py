@@ -8,6 +8,7 @@ patches (ViT, DeiT, DINOv2). A :class:`Layout` names one such reading and turns 
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import islice
 from typing import Literal, get_args
 
@@ -280,7 +281,7 @@ def _token_readings(
     if len(image) == 1:
         grids: list[tuple[int, ...]] = [(count - extra,) for extra in range(min(count - 1, 2))]
     else:
-        grids = list(dict.fromkeys([*(g for g in seen if len(g) == len(image)), *_grids_like(count, image)]))
+        grids = list(dict.fromkeys([*(g for g in seen if len(g) == len(image)), *_grids_like(count, tuple(image))]))
     found = [(count - math.prod(grid), grid) for grid in grids if math.prod(grid) > 1 and _fits(grid, image)]
     splits = (
         Layout(kind, grid, prefix=extra - suffix, suffix=suffix, batch_axis=batch_axis)
@@ -290,27 +291,28 @@ def _token_readings(
     yield from islice(splits, MOST_READINGS)
 
 
-def _grids_like(count: int, image: Sequence[int]) -> Iterator[tuple[int, ...]]:
+@lru_cache(maxsize=512)  # the blocks of a transformer ask for the same grids, again and again
+def _grids_like(count: int, image: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
     """Grids of at most ``count`` cells that are shaped like the image, to within the rounding of a stride.
 
     Square ones too, because many networks resize their image to a square. The first axis of a volume may be time, whose
     stride is another one than that of space.
 
-    >>> list(_grids_like(8, (64, 128)))
-    [(2, 4), (1, 2), (2, 2), (1, 1)]
-    >>> (8, 14, 14) in list(_grids_like(1568, (16, 224, 224)))
+    >>> _grids_like(8, (64, 128))
+    ((2, 4), (1, 2), (2, 2), (1, 1))
+    >>> (8, 14, 14) in _grids_like(1568, (16, 224, 224))
     True
     """
     sides = range(int(count ** (1 / len(image))) + 1, 0, -1)
-    yield from _within(count, (grid for cells in sides for grid in _shaped(cells, image)))
+    found = list(_within(count, (grid for cells in sides for grid in _shaped(cells, image))))
     if len(image) == 2:
-        yield from _within(count, ((cells, cells) for cells in sides))
-        return
+        return (*found, *_within(count, ((cells, cells) for cells in sides)))
     for cells in range(int(count ** (1 / (len(image) - 1))) + 1, 1, -1):
         for space in _shaped(cells, image[1:]):
             frames = count // math.prod(space)
             if 0 < frames <= image[0] and count - frames * math.prod(space) <= _MOST_EXTRA_OF_VIDEO:
-                yield (frames, *space)
+                found.append((frames, *space))
+    return tuple(found)
 
 
 _MOST_EXTRA_OF_VIDEO = 2  # of grids whose time and space strides differ: with more, nearly every grid would fit
