@@ -5,10 +5,11 @@
 
 The first call finds the layer and proves its layout. Every repeat runs both versions in processes of their own, one
 after the other; a process makes one explanation to load what is loaded once, and then explains each network for the
-first time and again. Times are CPU times on one thread, over that of ``model(x)`` under ``torch.inference_mode`` in the
-same process.
+first time and again. Times are CPU times on one thread; they are given over that of ``model(x)`` under
+``torch.inference_mode`` in the same process. Ratios are those of the times themselves.
 """
 
+import gc
 import json
 import os
 import subprocess
@@ -34,8 +35,12 @@ LATER = 7
 """Later calls of a network, of which the median counts."""
 
 
-def measure() -> dict[str, tuple[float, float]]:
-    """Return the times of the first and of later calls over that of a pass, by network, of the imported version."""
+Times = dict[str, tuple[float, float, float]]
+"""By network the seconds of the first call, of a later one, and of a pass of the network."""
+
+
+def measure() -> Times:
+    """Return the times of the imported version."""
     import timm
     from torchvision import models
 
@@ -60,10 +65,11 @@ def measure() -> dict[str, tuple[float, float]]:
 
             plain()
             before = median(seconds(plain) for _ in range(LATER))
+            gc.collect()  # what earlier networks left is not collected within the first call
             first = seconds(explain)
             later = median(seconds(explain) for _ in range(LATER))
             after = median(seconds(plain) for _ in range(LATER))
-            found[name] = (first / before, later / after)
+            found[name] = (first, later, (before + after) / 2)
     return found
 
 
@@ -74,7 +80,7 @@ def seconds(call: Callable[[], None]) -> float:
     return time.process_time() - begin
 
 
-def measured(source: Path) -> dict[str, tuple[float, float]]:
+def measured(source: Path) -> Times:
     """Return the measurement of the version in a source folder, made in a process of its own."""
     path = os.pathsep.join([str(source.resolve()), str(Path(__file__).resolve().parents[2])])
     done = subprocess.run(
@@ -84,32 +90,33 @@ def measured(source: Path) -> dict[str, tuple[float, float]]:
         text=True,
         check=True,
     )
-    found: dict[str, tuple[float, float]] = json.loads(done.stdout.splitlines()[-1])
+    found: Times = json.loads(done.stdout.splitlines()[-1])
     return found
 
 
-def page(ours: list[dict[str, tuple[float, float]]], theirs: list[dict[str, tuple[float, float]]]) -> str:
+def page(ours: list[Times], theirs: list[Times], called: str) -> str:
     """Return the page: both versions in multiples of a pass, and the ratio of the versions, pair by pair."""
     lines: list[list[object]] = []
     for name in ours[0]:
         line: list[object] = [name]
         for which in (0, 1):
-            one, other = [run[name][which] for run in ours], [run[name][which] for run in theirs]
-            ratios = sorted(a / b for a, b in zip(one, other, strict=True))
+            ratios = sorted(a[name][which] / b[name][which] for a, b in zip(ours, theirs, strict=True))
+            passes = (median(run[name][which] / run[name][2] for run in runs) for runs in (ours, theirs))
             shown = f"{median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
-            line += [f"{median(one):.2f}", f"{median(other):.2f}", shown]
+            line += [*(f"{value:.2f}" for value in passes), shown]
         lines.append(line)
     heads = ["network"]
     for call in ("first call", "later calls"):
         heads += [f"{call}: passes", "passes before", "ratio"]
     said = " ".join((__doc__ or "").split("\n\n")[2].split())
     return (
-        f"# First and later calls\n\n{said} Median of {len(ours)} pairs (lowest to highest).\n\n{table(heads, lines)}\n"
+        f"# First and later calls\n\n{said} The other version is {called}. Median of {len(ours)} pairs (lowest to highest).\n\n{table(heads, lines)}\n"
     )
 
 
 def main(
     against: Annotated[Path | None, typer.Option(help="The folder src of the other version.")] = None,
+    called: Annotated[str, typer.Option(help="What the page calls the other version.")] = "an earlier one",
     repeats: Annotated[int, typer.Option(min=1, help="Pairs of runs.")] = 5,
     out: Annotated[Path | None, typer.Option(help="The Markdown file to write; printed by default.")] = None,
     once: Annotated[bool, typer.Option("--once", help="Measure the imported version, and print JSON.")] = False,
@@ -127,7 +134,7 @@ def main(
             for source, into in ((Path(__file__).resolve().parents[2] / "src", ours), (against, theirs)):
                 into.append(measured(source))
                 progress.advance(task)
-    text = page(ours, theirs)
+    text = page(ours, theirs, called)
     if out is None:
         typer.echo(text)
         return
