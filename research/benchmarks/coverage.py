@@ -37,6 +37,7 @@ import saywhy
 from research.benchmarks import variations
 from research.benchmarks.coverage_architectures import HF_LEFT_OUT, SAMPLE, SOURCES, Architecture
 from research.benchmarks.displacement import displacement
+from research.benchmarks.variation_kinds import KINDS
 from saywhy.io.atomic import atomic_write
 
 State = Literal["pass", "fail", "not run"]
@@ -329,8 +330,8 @@ def main(
             if row.state == "fail":
                 progress.console.print(f"{row.key}: {row.reason}", style="red", markup=False)
         outcomes = []
-        task = progress.add_task("variations", total=drawn * len(variations.KINDS))
-        for one in (v for kind in variations.KINDS for v in variations.drawn_variations(kind, drawn)):
+        task = progress.add_task("variations", total=drawn * len(KINDS))
+        for one in (v for kind in KINDS for v in variations.drawn_variations(kind, drawn)):
             outcomes.append(variations.outcome(one))
             progress.update(task, advance=1, description=one.kind)
     known = known_rows(kept)

@@ -109,9 +109,8 @@ def page(ours: list[Times], theirs: list[Times], called: str) -> str:
     for call in ("first call", "later calls"):
         heads += [f"{call}: passes", "passes before", "ratio"]
     said = " ".join((__doc__ or "").split("\n\n")[2].split())
-    return (
-        f"# First and later calls\n\n{said} The other version is {called}. Median of {len(ours)} pairs (lowest to highest).\n\n{table(heads, lines)}\n"
-    )
+    count = f"Median of {len(ours)} pairs (lowest to highest)."
+    return f"# First and later calls\n\n{said} The other version is {called}. {count}\n\n{table(heads, lines)}\n"
 
 
 def main(

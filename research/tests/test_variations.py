@@ -8,7 +8,9 @@ from torch import nn
 
 from research.benchmarks import variations
 from research.benchmarks.planted_networks import Classifier
-from research.benchmarks.variations import FAULTS, KINDS, Ask, Truth, drawn_variations, outcome
+from research.benchmarks.planted_scenes import Ask, Truth, Variation
+from research.benchmarks.variation_kinds import KINDS
+from research.benchmarks.variations import FAULTS, drawn_variations, outcome
 
 FEW, MANY = 3, 32
 
@@ -38,13 +40,13 @@ def test_variations_are_different_and_the_same_for_a_seed(kind):
     assert drawn == [one.text for one in drawn_variations(kind, 3, seed=5)]
 
 
-def planted() -> variations.Variation:
+def planted() -> Variation:
     torch.manual_seed(0)
     image = torch.rand(1, 3, 64, 64) * 0.05
     image[:, :, 16:32, 40:52] = torch.tensor([1.0, 0, 0])[:, None, None]
     truth = {(0, 0): Truth((((16, 32), (40, 52)),), (8.0, 8.0))}
     ask = Ask(image, {"target": 0}, truth)
-    return variations.Variation("planted", "", Classifier((8, 8)), [ask])
+    return Variation("planted", "", Classifier((8, 8)), [ask])
 
 
 def test_map_at_the_object_is_right():

@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 import saywhy
 from placed_networks import Placed, SmallViT, image, search
-from saywhy.engine.layers import ALIVE, find_layer, find_layers, named_layer
+from saywhy.engine.layers import ALIVE, find_layer, find_layers
 from saywhy.engine.layout import Layout
+from saywhy.engine.named_layer import named_layer
 from saywhy.engine.trace import LayerProbe, LayerSearch
 from saywhy.errors import LayerError, LayoutError, SaywhyWarning
 

@@ -7,7 +7,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from saywhy.engine.activations import module_part
-from saywhy.engine.layers import LayerGroup, find_group, known_groups, named_layer, spelling
+from saywhy.engine.layers import LayerGroup, find_group, known_groups
+from saywhy.engine.named_layer import named_layer, spelling
 from saywhy.engine.trace import Candidate, LayerProbe, LayerSearch
 from saywhy.errors import InputError
 from saywhy.explainer.config import ExplainConfig
