@@ -312,7 +312,7 @@ class Dense(nn.Module):
             corners = torch.stack([best.indices % width, best.indices // width], -1).to(maps) * 8
             labels = torch.arange(maps.shape[1])
             return [
-                {"boxes": torch.cat([corner, corner + 8], 1), "scores": score.sigmoid(), "labels": labels}
+                {"boxes": torch.cat([corner, corner + 8], 1), "scores": (score / 5).sigmoid(), "labels": labels}
                 for corner, score in zip(corners, best.values, strict=True)
             ]
         if self.size is not None:

@@ -346,3 +346,24 @@ def test_needs_gradients_is_false_for_perturbation_and_activations_only():
     free = {m.name for m in all_methods() if not m.needs_gradients}
     assert free >= {"occlusion", "rise", "eigencam", "scorecam", "ablationcam", "reciprocam", "attention-rollout"}
     assert not free & {"gradcam", "saliency", "integrated-gradients", "conductance", "shapleycam", "lrp", "fullgrad"}
+
+
+class Crops(nn.Module):
+    """Four crops of an image as a batch, whose scores are averaged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.features, self.head = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU()), nn.Linear(4, 3)
+
+    def forward(self, x):
+        half = x.shape[-1] // 2
+        crops = torch.stack([x[..., a : a + half, b : b + half] for a in (0, half) for b in (0, half)], 1)
+        return self.head(self.features(crops.flatten(0, 1)).mean((2, 3))).unflatten(0, (len(x), 4)).mean(1)
+
+
+def test_network_of_several_crops_is_refused_with_their_number():
+    x = torch.rand(2, 3, 16, 16)
+    with pytest.raises(LayoutError, match=r"'features' gives 4×4×8×8 for one image: the network runs 4 crops"):
+        saywhy.explain(Crops(), x, 0)
+    assert saywhy.explain(Crops(), x, 0, "integrated-gradients").maps.shape == (2, 1, 16, 16)

@@ -17,6 +17,7 @@ from saywhy.engine.layer_memory import Memo, memo_of
 from saywhy.engine.layout import readings
 from saywhy.engine.no_gradient import depends
 from saywhy.engine.proof import MIN_RESPONSES, Proof
+from saywhy.engine.recorded_pass import Record, record_pass
 from saywhy.engine.trace import ALIVE, Candidate, LayerSearch, Trace, depends_on_image, proved, trace
 from saywhy.engine.traverse import has_scripted_part
 from saywhy.errors import LayoutError, SaywhyWarning
@@ -275,6 +276,14 @@ def unambiguous(search: LayerSearch, tried: Sequence[Candidate]) -> Candidate | 
 
 def _no_layer_message(search: LayerSearch, tried: Sequence[Candidate]) -> str:
     if not tried:
+        copies = _several_of_one_image(search)
+        if copies is not None:
+            return (
+                f"layer '{copies.name}' gives {times(copies.tensor.shape)} for one image: the network runs "
+                f"{copies.tensor.shape[0]} crops, tiles or copies of it as a batch, so that no layer gives one map of "
+                "the image. Methods of the image itself show all of them ('integrated-gradients', 'occlusion'); or "
+                "explain the inner network on one crop."
+            )
         return (
             "no layer gives a map of the image: no module returns at least two spatial positions, at most the "
             f"image's {times(search.space)}. "
@@ -290,6 +299,13 @@ def _no_layer_message(search: LayerSearch, tried: Sequence[Candidate]) -> str:
         "no layer could be proved to be a map of the image: changing a patch did not move the cell over it. "
         f"Tried, deepest first:\n{lines}\nName a layer, with layout=saywhy.Layout(...) if you know how to read it."
     )
+
+
+def _several_of_one_image(search: LayerSearch) -> Record | None:
+    """The last layer that gives several maps for one image, one below the other in the batch; None if none does."""
+    records = record_pass(search.model, search.sample(), graph=False).records
+    maps = [r for r in records if r.tensor.ndim == len(search.space) + 2 and min(r.tensor.shape[2:]) > 1]
+    return next((r for r in reversed(maps) if r.tensor.shape[0] > 1), None)
 
 
 def times(shape: Sequence[int]) -> str:
