@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from saywhy.engine.layout import Layout
-from saywhy.engine.placement import Placement, fit_axes
+from saywhy.engine.placement import AxisFit, Placement, fit_axes
 from saywhy.engine.probes import PROBE_CENTRES, Probes
 
 MIN_HIT_RATE = 0.6
@@ -176,11 +176,7 @@ def proof_of(layout: Layout, probes: Probes, coarse: bool = False) -> Proof:
     # Squared, so that the cells that moved most outweigh the many that moved a little.
     strongest = normalize(evidence.square(), dim=1)
     fit = float((strongest * covered).sum(1).mean())
-    axes = (
-        []
-        if coarse or layout.placement is not None
-        else fit_axes(moved[answered].numpy().reshape(-1, *layout.grid), probes.shares[answered.numpy()])
-    )
+    axes = [] if coarse or layout.placement is not None else _axes(moved[answered], evidence, layout, probes, answered)
     selectivity = min(1.0, _selectivity(normalize(share, dim=1) @ covered.T) / possible) if possible > 0 else 0.0
     displacement = max(
         (a.displacement(cells) / allowed_displacement(cells) for a, cells in zip(axes, layout.grid, strict=False)),
@@ -209,6 +205,19 @@ def proof_of(layout: Layout, probes: Probes, coarse: bool = False) -> Proof:
         elongated=layout.kind.startswith("tokens") and _cell_aspect(layout, probes.space) > MAX_CELL_ASPECT,
         needs_more=changes == len(PROBE_CENTRES) and (ambiguous or count < changes),
     )
+
+
+def _axes(moved: Tensor, evidence: Tensor, layout: Layout, probes: Probes, answered: Tensor) -> list[AxisFit]:
+    """The fit of every axis: of the centroids of the movements, or, where attention moves all cells a little and the
+    centroids lie on no line, of the cells that moved most.
+    """
+    patches = probes.shares[answered.numpy()]
+    fits = fit_axes(moved.numpy().reshape(-1, *layout.grid), patches)
+    if all(fit.usable for fit in fits):
+        return fits
+    strongest = torch.zeros_like(evidence).scatter_(1, evidence.argmax(1, keepdim=True), 1.0)
+    sharper = fit_axes(strongest.numpy().reshape(-1, *layout.grid), patches)
+    return [fit if fit.usable else other for fit, other in zip(fits, sharper, strict=True)]
 
 
 def _cell_aspect(layout: Layout, space: Sequence[int]) -> float:
