@@ -388,3 +388,27 @@ def test_block_beside_a_skip_connection_of_all_tokens_is_not_taken() -> None:
     e = saywhy.explain(SkippedTokens(), x, target=0)
     assert e.layers == ("act",)
     assert e.peak() == (18.0, 6.0)
+
+
+class InsideTheBlock(SkippedTokens):
+    """The same with a block of two layers, the second of which is the last that gives a map of the image.
+
+    All that is read of that layer's input passes through it, so that only the layer before the block tells.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Tanh()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.act(self.patches(x)).flatten(2).mT
+        x = torch.cat([self.extra.expand(len(x), -1, -1), x], 1)
+        return self.head((x + self.inner(self.block(x)).flip(1)).mean(1))
+
+
+def test_layer_within_a_block_beside_a_skip_connection_is_not_taken() -> None:
+    x = torch.rand(1, 3, 24, 24, generator=torch.Generator().manual_seed(0)) * 0.1
+    x[:, :, 4:8, 16:20] = 1
+    e = saywhy.explain(InsideTheBlock(), x, target=0)
+    assert e.layers == ("act",)
+    assert e.peak() == (18.0, 6.0)

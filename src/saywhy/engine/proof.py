@@ -122,8 +122,9 @@ class Proof:
 
     @property
     def many_extra(self) -> bool:
-        """Whether so many tokens are not in the grid that another grid may be the right one."""
-        return self.layout.prefix + self.layout.suffix > MOST_EXTRA_TOKENS_OF_AN_IMAGE
+        """Whether so many tokens, or most of them, are not in the grid that another grid may be the right one."""
+        extra = self.layout.prefix + self.layout.suffix
+        return extra > min(MOST_EXTRA_TOKENS_OF_AN_IMAGE, math.prod(self.layout.grid))
 
     @property
     def undecided(self) -> bool:
