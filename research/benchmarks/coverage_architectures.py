@@ -235,6 +235,8 @@ def _timm_network(name: str, size: Size) -> nn.Module:
         network: nn.Module = timm.create_model(name, **resized)
     except TypeError:  # convolutional: accepts images of any size
         network = timm.create_model(name)
+    if network.num_classes == 0:  # features of images, without a head
+        network = timm.create_model(name, num_classes=10, **resized)
     return network
 
 
