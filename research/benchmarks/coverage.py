@@ -8,7 +8,7 @@ one, because with zeros the output does not depend on the image; batch normalisa
 because with the initial ones the signal of some deep networks vanishes.
 
 A network is placed within one cell if the layer changes where the image does: twelve grey squares are put on the image,
-and the number is the median distance in cells between a square and the centre of the change, without the layout's
+and the number is the median distance in cells between a square and the cell that changes most, without the layout's
 proof. The share of evidence through the layer is the share of the score's gradient at the image that passes through it;
 of a transformer with a class token the rest is carried past the patches by that token.
 
@@ -59,7 +59,7 @@ class Row:
         proof: e.g. ``"8 of 8"``: changed patches found at the claimed cell, of those to which the layer responded.
         grid: (height, width) of the map in cells.
         expected: grids that the library's stated strides allow; empty where it states none.
-        displacement: distance between a grey square and the change of the layer in cells, the median of twelve.
+        displacement: distance between a grey square and the cell that changes most, in cells, the median of twelve.
         share: the share of the score's gradient at the image that passes through the layer; None if not measured.
         seconds: time for finding the layer, proving the layout and making the map.
         reinitialized: whether this is the result of the second try, with zero weights replaced (see the module).

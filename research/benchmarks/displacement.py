@@ -15,12 +15,11 @@ SIDE = 0.16
 
 def moved_squares(
     network: nn.Module, inputs: Tensor | Mapping[str, Any], layer: str, target: int, count: int = 12
-) -> tuple[Tensor, Tensor, tuple[int, ...]]:
-    """Grey squares at random places of an image, and where the layer's maps change.
+) -> tuple[Tensor, Tensor]:
+    """Grey squares at random places of an image, and how much more each cell of the layer changes than for the others.
 
     Returns:
-        The places of the squares and the centres of the change, [square, axis] each, as shares of height and width;
-        and the layer's grid.
+        The places of the squares [square, axis], as shares of height and width; and the excess [square, row, column].
     """
     original = tree.image_tensor(inputs)
     space, generator = original.shape[2:], torch.Generator().manual_seed(3)
@@ -35,15 +34,28 @@ def moved_squares(
     parts = (tree.replace_tensor(inputs, original, one) for one in images.split(1))
     maps = torch.cat([saywhy.capture(network, part, target, layer).activations[layer].detach() for part in parts])
     moved = (maps[1:] - maps[:1]).square().sum(1)
-    excess = (moved / moved.mean(0, keepdim=True).clamp_min(1e-12)).square()  # what this square moves more than others
+    return places, (moved / moved.mean(0, keepdim=True).clamp_min(1e-12)).square()
+
+
+def centroids(excess: Tensor) -> Tensor:
+    """Return the centres of the changes [square, axis], as shares of height and width.
+
+    >>> centroids(torch.tensor([[[0.0, 1.0], [0.0, 1.0]]]))
+    tensor([[0.5000, 0.7500]])
+    """
     weights = excess / excess.sum((1, 2), keepdim=True)
-    grid = tuple(moved.shape[1:])
-    centres = torch.meshgrid(*((torch.arange(n) + 0.5) / n for n in grid), indexing="ij")
-    return places, torch.stack([(weights * centre).sum((1, 2)) for centre in centres], dim=1), grid
+    centres = torch.meshgrid(*((torch.arange(n) + 0.5) / n for n in excess.shape[1:]), indexing="ij")
+    return torch.stack([(weights * centre).sum((1, 2)) for centre in centres], dim=1)
 
 
 def displacement(network: nn.Module, inputs: Tensor | Mapping[str, Any], layer: str, target: int) -> float:
-    """Return the median over squares of the distance between square and change, in cells, along the worse axis."""
-    places, centres, grid = moved_squares(network, inputs, layer, target)
-    off = (centres - places) * torch.tensor(grid)
-    return float(off.abs().max(1).values.median())
+    """Return the median distance in cells, along the worse axis, between a square and the cell that changes most.
+
+    It is zero within the square. The centroid of the change would not do: attention moves all cells.
+    """
+    places, excess = moved_squares(network, inputs, layer, target)
+    grid = torch.tensor(excess.shape[1:])
+    strongest = excess.flatten(1).argmax(1)
+    cells = torch.stack([strongest // grid[1], strongest % grid[1]], 1) + 0.5
+    off = ((cells - places * grid).abs() - SIDE / 2 * grid).clamp_min(0)
+    return float(off.max(1).values.median())
