@@ -10,7 +10,7 @@ from typer import Typer
 from typer.testing import CliRunner
 
 import saywhy
-from research.claims import trust
+from research.claims import trust, trust_real
 from research.claims.trust import (
     CONTROLS,
     EVERYBODY,
@@ -197,6 +197,7 @@ class Drawn:
         monkeypatch.setattr(trust, "rows", self.rows)
         monkeypatch.setattr(trust, "most_certain_kind", lambda _, drawn: "cat" if drawn.index % 2 else None)
         monkeypatch.setattr(trust, "perf_counter", lambda: self.clock)
+        monkeypatch.setattr(trust, "REAL", folder / "nowhere")  # photographs take twenty minutes
 
     def rows(self, network, model, methods, drawn, kind):
         if network == "trained":
@@ -224,6 +225,21 @@ def test_a_run_continues_and_gives_the_total_time(monkeypatch, tmp_path):
     assert (tmp_path / "page.md").read_text() == first
     assert drawn.scenes == [1, 3, 5, 7]
     assert "in 20 minutes" in printed("--split", "val", "--scenes", "2")
+
+
+def test_photographs_are_counted_by_network_and_method(monkeypatch):
+    names = ("SqueezeNet", "SqueezeNet, random weights")
+    monkeypatch.setattr(trust_real, "networks", lambda: dict.fromkeys(names))
+    good = row(0).values
+    known = {
+        key: good | ({"stability": 0.1} if key[2] == "gradcam" and key[1] < 2 else {})
+        for key in trust_real.everything()
+    }
+    text = trust_real.section(known)
+    assert "| SqueezeNet | gradcam | 75% (" in text
+    assert "| SqueezeNet | layercam | 100% (" in text
+    assert "| SqueezeNet, random weights | gradcam | 75% (" in text
+    assert "| SqueezeNet, random weights | eigencam" not in text
 
 
 def test_the_untrained_network_is_the_same_in_every_run():
