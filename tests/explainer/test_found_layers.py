@@ -382,14 +382,6 @@ class SkippedTokens(nn.Module):
         return self.head((x + self.block(x).tanh()).mean(1))
 
 
-def test_block_beside_a_skip_connection_of_all_tokens_is_not_taken() -> None:
-    x = torch.rand(1, 3, 24, 24, generator=torch.Generator().manual_seed(0)) * 0.1
-    x[:, :, 4:8, 16:20] = 1
-    e = saywhy.explain(SkippedTokens(), x, target=0)
-    assert e.layers == ("act",)
-    assert e.peak() == (18.0, 6.0)
-
-
 class InsideTheBlock(SkippedTokens):
     """The same with a block of two layers, the second of which is the last that gives a map of the image.
 
@@ -406,9 +398,10 @@ class InsideTheBlock(SkippedTokens):
         return self.head((x + self.inner(self.block(x)).flip(1)).mean(1))
 
 
-def test_layer_within_a_block_beside_a_skip_connection_is_not_taken() -> None:
+@pytest.mark.parametrize("network", [SkippedTokens, InsideTheBlock])
+def test_block_beside_a_skip_connection_of_all_tokens_is_not_taken(network: type[nn.Module]) -> None:
     x = torch.rand(1, 3, 24, 24, generator=torch.Generator().manual_seed(0)) * 0.1
     x[:, :, 4:8, 16:20] = 1
-    e = saywhy.explain(InsideTheBlock(), x, target=0)
+    e = saywhy.explain(network(), x, target=0)
     assert e.layers == ("act",)
     assert e.peak() == (18.0, 6.0)

@@ -89,10 +89,10 @@ def share_of_patches(search: LayerSearch, traced: Trace, layer: Candidate, aroun
     """
     assert layer.proof is not None
     layout = layer.proof.layout
-    whole = gradient_around(search, traced, [layer], held=False).before
-    tokens = layer.function is None and whole is not None and tuple(whole.shape[:-1]) == layer.shape[:-1]
-    if tokens and whole is not None and around.before is not None and bool(around.before.any()):
-        return share_through(layout.to_maps(whole), layout.to_maps(around.before))
+    if layer.function is None and around.before is not None and bool(around.before.any()):
+        whole = gradient_around(search, traced, [layer], held=False).before
+        if whole is not None and tuple(whole.shape[:-1]) == layer.shape[:-1]:
+            return share_through(layout.to_maps(whole), layout.to_maps(around.before))
     earlier = [c for c in traced.candidates if c.on_every_path and c.name in layer.upstream]
     if not earlier:
         return None

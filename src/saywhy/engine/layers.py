@@ -100,6 +100,7 @@ def find_layers(search: LayerSearch) -> list[Candidate]:
 
 
 def warn_if_unproved(taken: Candidate) -> None:
+    """Warn that the layout of a layer that is taken is not proved, or not decided by this image."""
     proof = taken.proof
     if proof is None or proof.holds:
         return
