@@ -35,7 +35,7 @@ from torch import nn
 
 import saywhy
 from research.benchmarks import variations
-from research.benchmarks.coverage_architectures import HF_LEFT_OUT, SAMPLE, SOURCES, Architecture
+from research.benchmarks.coverage_architectures import HF_LEFT_OUT, SAMPLE, SOURCES, WHY_THEY_FAIL, Architecture
 from research.benchmarks.displacement import displacement
 from research.benchmarks.variation_kinds import KINDS
 from saywhy.io.atomic import atomic_write
@@ -228,6 +228,10 @@ def table(rows: Sequence[Row], count: int, outcomes: Sequence[variations.Outcome
         if chosen:
             lines += ["", f"## {title}", "", "| architecture | input | reason |", "|---|---|---|"]
             lines += [f"| {r.source}:{r.name} | {_times(r.size)} | {_cell(r.reason)} |" for r in chosen]
+        if title == "Failed":
+            failed = sorted({r.family for r in chosen} & set(WHY_THEY_FAIL))
+            lines += [""] if failed else []
+            lines += [f"- {family}: {WHY_THEY_FAIL[family]}." for family in failed]
     lines += [
         "",
         "Registered with transformers as image classifiers, but left out, because they do not classify a single image:",

@@ -16,6 +16,15 @@ Size = tuple[int, int]
 Grids = tuple[Size, ...]
 
 
+WHY_THEY_FAIL: Mapping[str, str] = {
+    "levit": "its last layers mix all positions, and in the untrained networks of this page none of them follows the "
+    "changed patches. The deepest layer that does is taken: its map is right, and finer than expected",
+    "efficientvim": "its head reads a hidden state of every stage. Through the last stage passes a part of the "
+    "evidence, and the layer before all of them is taken",
+}
+"""By family, the reason why another layer than the last one is taken."""
+
+
 @dataclass(frozen=True)
 class Architecture:
     """One architecture at one input size: a row of the table.

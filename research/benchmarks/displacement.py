@@ -33,8 +33,9 @@ def moved_squares(
         image[:, rows, columns] = 0
     parts = (tree.replace_tensor(inputs, original, one) for one in images.split(1))
     maps = torch.cat([saywhy.capture(network, part, target, layer).activations[layer].detach() for part in parts])
-    moved = (maps[1:] - maps[:1]).square().sum(1)
-    return places, (moved / moved.mean(0, keepdim=True).clamp_min(1e-12)).square()
+    # float64: the signal of some untrained networks is so weak that its square is not a float32.
+    moved = (maps[1:].double() - maps[:1].double()).square().sum(1)
+    return places, (moved / moved.mean(0, keepdim=True).clamp_min(1e-300)).square().float()
 
 
 def centroids(excess: Tensor) -> Tensor:

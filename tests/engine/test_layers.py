@@ -45,6 +45,11 @@ class TestWhichLayer:
         model = nn.Sequential(nn.Sequential(*convolutions(nn.MaxPool2d(2))), nn.Flatten(), nn.Linear(8 * 16, 5))
         assert find_layer(search(model, image(32, 32))).name == "0.3"
 
+    def test_one_row_of_two_cells_is_not_preferred_to_a_map(self):
+        model = convolutions(nn.Conv2d(8, 8, 8, stride=8), nn.ReLU(), *pooled_head())
+        found = find_layer(search(model, image(32, 64)))
+        assert (found.name, found.proof.layout.grid) == ("3", (8, 16))
+
     def test_fully_convolutional_head_gives_the_features_before_it(self):
         model = convolutions(nn.Conv2d(8, 5, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
         found = find_layer(search(model, image(32, 32)))

@@ -141,3 +141,15 @@ def test_choice_does_not_depend_on_the_graph_of_a_pass(images):
     for batch in (images(1), images(3)):
         plain = saywhy.explain(model.network, batch, 1, "occlusion")
         torch.testing.assert_close(saywhy.explain(model, batch, 1, "occlusion").maps, plain.maps)
+
+
+@pytest.mark.parametrize(("classes", "taken"), [(4, True), (7, False)])
+def test_hidden_state_is_taken_only_if_the_model_states_as_many_classes(images, classes, taken):
+    model = Heads(lambda f, y, z: {"last_hidden_state": y, "hidden_states": None})
+    model.num_classes = classes
+    if taken:
+        plain = saywhy.explain(model.network, images(2), 1, "saliency")
+        torch.testing.assert_close(saywhy.explain(model, images(2), 1, "saliency").maps, plain.maps)
+    else:
+        with pytest.raises(TargetError, match="no class scores by its names: last_hidden_state"):
+            saywhy.explain(model, images(2), 1, "saliency")

@@ -5,6 +5,7 @@ exactly zero; the deepest useful layer lies inside the last block. For a network
 feature map. No layer is looked up by name: the network runs once, and the choice follows from what the layers gave.
 """
 
+import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -30,6 +31,8 @@ ENOUGH = 0.95
 _TRIED_AT_ONCE = 12  # candidates proved with one run of the changed images
 
 _MOST_BRANCHES = 8
+
+_FEWEST_IN_A_ROW = 4  # cells of maps that have no second row
 
 
 @dataclass(frozen=True)
@@ -227,13 +230,28 @@ def _deepest_proved(search: LayerSearch, memo: Memo[LayerGroup], candidates: Seq
     # Features with a gradient first, the deepest of them first; then the rest, the answer itself last.
     ranked = sorted(
         (c for c in reversed(candidates) if c.from_image),
-        key=lambda c: (c.alive < ALIVE, c.alive == 0, c.role != "features", c.role == "scores"),
+        key=lambda c: (
+            c.alive < ALIVE,
+            c.alive == 0,
+            c.role != "features",
+            c.role == "scores",
+            _is_strip(c.shape, search.space),
+        ),
     )
     found, tried = _first_proved(search, memo, ranked)
     found = found or unambiguous(search, tried)
     if found is None:
         raise LayoutError(_no_layer_message(search, tried))
     return found
+
+
+def _is_strip(shape: Sequence[int], space: Sequence[int]) -> bool:
+    """Whether maps have two or three cells in one row or column: no map of an image with two axes.
+
+    A VGG's fully connected layers, run as convolutions, give such maps of an oblong image.
+    """
+    cells = shape[2:] if len(shape) == len(space) + 2 else ()
+    return 1 in cells and math.prod(cells) < _FEWEST_IN_A_ROW
 
 
 def _first_proved(

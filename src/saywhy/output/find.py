@@ -27,6 +27,9 @@ _OTHERS = frozenset((
 ))  # fmt: skip
 """Words in names of tensors that are no class scores."""
 
+_STATES = frozenset(("hidden", "state", "states"))
+"""Words in names of tensors that hold class scores if the model states as many classes."""
+
 _BOXES = frozenset(("box", "boxes", "bbox", "bboxes"))
 
 
@@ -191,6 +194,9 @@ def locate(output: Any, samples: int, labels: int, known: Known) -> Leaf | str |
         return last[0]
     if pool:
         return _refusal(pool, labels)
+    stated = [leaf for leaf in fitting if leaf.words & _STATES and leaf.tensor.shape[1] == known.classes]
+    if len(stated) == 1 and labels in (0, known.classes) and not detector:
+        return stated[0]  # some classifiers of transformers (PP-LCNet) return their scores as a hidden state
     return _refusal(fitting, labels, fits=False) if fitting else None
 
 
