@@ -12,8 +12,6 @@ orientation applied), as saywhy displays it. An image with several objects has s
 Without a file of boxes, the names of the sub-folders are the labels of the images in them.
 """
 
-import csv
-import io
 import math
 import os
 import warnings
@@ -23,8 +21,9 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+from saywhy.datasets.csv_records import read_csv
 from saywhy.datasets.json_records import read_rows, some
-from saywhy.datasets.localized import LocalizedImage, ObjectAnnotation, contents, distinct, inside, size_of
+from saywhy.datasets.localized import LocalizedImage, ObjectAnnotation, distinct, inside, size_of
 from saywhy.datasets.paths import path_within
 from saywhy.datasets.registry import reader
 from saywhy.errors import ImageError, InputError, SaywhyWarning
@@ -165,26 +164,8 @@ def _read_json(path: Path) -> Iterator[BoxRow]:
 
 
 def _read_csv(path: Path) -> Iterator[BoxRow]:
-    try:
-        text = contents(path, "a table of boxes").decode("utf-8-sig")
-        lines = list(csv.reader(io.StringIO(text, newline=""), strict=True))
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise InputError(f"'{path}' is no table in CSV and UTF-8: {error}. Save it as CSV in UTF-8.") from error
-    header = [name.strip() for name in lines[0]] if lines else []
-    if missing := [name for name in COLUMNS if name not in header]:
-        raise InputError(
-            f"'{path}' must begin with a line that names the columns {','.join(COLUMNS)}; {', '.join(missing)} is not "
-            f"among {some(header, 9) or 'none'}. Are they separated by commas?"
-        )
-    if not any(lines[1:]):
-        raise InputError(f"'{path}' holds no row after the column names. Is it the right file?")
-    for number, line in enumerate(lines[1:], 2):
-        place = f"'{path}', row {number}"
-        if line and len(line) != len(header):
-            raise InputError(f"{place}: {len(header)} columns are named, got {len(line)}: {','.join(line)[:80]!r}.")
-        if line:
-            cells = dict(zip(header, (cell.strip() for cell in line), strict=True))
-            yield _row(place, cells["file"], cells["label"], [cells[edge] for edge in EDGES])
+    for place, cells in read_csv(path, COLUMNS, "a table of boxes"):
+        yield _row(place, cells["file"], cells["label"], [cells[edge] for edge in EDGES])
 
 
 def _row(place: str, file: str, label: str, edges: list[Any]) -> BoxRow:
