@@ -12,6 +12,7 @@
     │   └── LayoutError       a layer's output cannot be proved to be a map of the image
     ├── MethodError           a method or one of its parameters does not exist
     ├── MetricError           a metric or one of its parameters does not exist
+    ├── TrainingError         the loss of a training run is NaN or infinite
     └── GradientError         the target does not depend on the layer, or gradients are switched off inside
 
 Every message names the object, what was expected, what was given, and the nearest valid value.
@@ -73,6 +74,10 @@ class MethodError(SaywhyError):
 
 class MetricError(SaywhyError):
     """A metric, or a parameter of a metric, does not exist."""
+
+
+class TrainingError(SaywhyError):
+    """A training run cannot go on: its loss is NaN or infinite."""
 
 
 class GradientError(SaywhyError):

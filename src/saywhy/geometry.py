@@ -108,6 +108,32 @@ def on_image(values: Grid, crop_box: CropBox | Tiles, size: Sequence[int]) -> Fl
     return full
 
 
+def on_input(
+    values: Float[np.ndarray, "height width"], crop_box: CropBox, size: tuple[int, int]
+) -> Float[np.ndarray, "rows columns"]:
+    """A map in pixels of the original on the pixels of the network's input: the mean over what each pixel shows.
+
+    The inverse of :func:`on_image`, for maps that people draw on the original. Outside of the original it is 0.
+
+    values: [height, width] of the original; crop_box: in its pixels; size: (rows, columns) of the input.
+
+    >>> on_input(np.array([[1.0, 0.0, 0.0, 0.0]]), (-1, 0, 3, 1), (1, 2)).tolist()
+    [[0.5, 0.0]]
+    """
+    left, top, right, bottom = crop_box
+    rows = _overlap(np.linspace(top, bottom, size[0] + 1), values.shape[0])
+    columns = _overlap(np.linspace(left, right, size[1] + 1), values.shape[1])
+    pixel = (bottom - top) / size[0] * (right - left) / size[1]
+    found: np.ndarray = (rows @ values @ columns.T / pixel).astype(np.float32)
+    return found
+
+
+def _overlap(edges: np.ndarray, pixels: int) -> np.ndarray:
+    """How much of every pixel lies between two successive edges, [interval, pixel]."""
+    start = np.arange(pixels)
+    return np.maximum(0, np.minimum(edges[1:, None], start + 1) - np.maximum(edges[:-1, None], start))
+
+
 def peak(values: Grid, crop_box: CropBox | Tiles) -> tuple[float, ...] | None:
     """Centre ``(x, y)`` of the highest cell, in original pixels; the first of equals in reading order.
 

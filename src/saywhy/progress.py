@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
+from typing import Protocol
 
 from saywhy.terminal import printable
 
@@ -13,6 +14,13 @@ PATIENCE = 2.0
 
 Report = Callable[[str, int, int], None]
 """A function of the work's name, the number of steps done, and the number of steps."""
+
+
+class Advance(Protocol):
+    """Tells that steps are done."""
+
+    def __call__(self, steps: int, said: str = "") -> None: ...
+
 
 _report: ContextVar[Report | None] = ContextVar("saywhy_progress", default=None)
 
@@ -35,17 +43,20 @@ def reported_to(report: Report) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def counted(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Count the steps of long work; yield a function to be called with the number of steps just done."""
+def counted(what: str, total: int) -> Iterator["Advance"]:
+    """Count the steps of long work; yield a function to be called with the number of steps just done.
+
+    A text as its second argument stands behind the name of the work, such as the present loss.
+    """
     report = _report.get()
     done = 0
     with contextlib.ExitStack() as stack:
         show = report or stack.enter_context(_bar())
 
-        def advance(steps: int) -> None:
+        def advance(steps: int, said: str = "") -> None:
             nonlocal done
             done += steps
-            show(what, done, total)
+            show(f"{what}, {said}" if said else what, done, total)
 
         yield advance
 

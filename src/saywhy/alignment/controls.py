@@ -32,7 +32,7 @@ CENTRE_SPREAD = 0.25
 
 
 @dataclass(frozen=True)
-class Hints:
+class RegionHints:
     """The hints of all items of a training set.
 
     Attributes:
@@ -53,7 +53,7 @@ class Hints:
     def of(self, items: Int[Tensor, " batch"], step: int) -> Importance:
         """The hints of a batch in a step; the same for the same step, so that a run can resume.
 
-        >>> random = Hints("variable-random", torch.zeros(4, 3))
+        >>> random = RegionHints("variable-random", torch.zeros(4, 3))
         >>> bool((random.of(torch.tensor([0]), 1) == random.of(torch.tensor([0]), 2)).all())
         False
         """
@@ -72,7 +72,7 @@ def hints_of(
     centres: Float[Tensor, "item region 2"] | None = None,
     oracle: Importance | None = None,
     seed: int = 0,
-) -> Hints:
+) -> RegionHints:
     """The hints of a run or of a control, for the items that people gave hints for.
 
     Args:
@@ -109,7 +109,7 @@ def hints_of(
         values = torch.exp(-away / (2 * CENTRE_SPREAD**2)).to(human.dtype)
     elif kind == "oracle":
         values = _given(kind, oracle, "oracle")
-    return Hints(kind, torch.where(human.isfinite(), values, torch.nan), seed)
+    return RegionHints(kind, torch.where(human.isfinite(), values, torch.nan), seed)
 
 
 def _permuted(human: Importance, images: Int[Tensor, " item"], seed: int, *, within: bool) -> Importance:

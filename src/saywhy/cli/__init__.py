@@ -14,6 +14,7 @@ from saywhy.cli.caption import caption
 from saywhy.cli.check import check
 from saywhy.cli.demo import demo
 from saywhy.cli.explain import explain
+from saywhy.cli.fix import fix
 from saywhy.cli.screen import failure
 from saywhy.cli.tables import datasets, layers, methods, metrics, models, targets, tasks
 from saywhy.cli.textual import textual
@@ -60,7 +61,7 @@ app = typer.Typer(
 LISTS = (methods, metrics, targets, models, datasets, tasks, layers)
 """The commands that list the choices."""
 
-for command in (explain, ask, caption, check, benchmark, textual, *LISTS, train, demo):
+for command in (explain, ask, caption, check, benchmark, fix, textual, *LISTS, train, demo):
     app.command()(command)
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from saywhy.errors import InputError
+from saywhy.errors import InputError, TrainingError
 from saywhy.io.lock import locked
 from saywhy.training.checkpoint import has_checkpoint, load_checkpoint, save_checkpoint
 from saywhy.training.extra import training_library
@@ -23,6 +23,9 @@ Tell = Callable[[int, float], object]
 Loss = Callable[[nn.Module, int, slice], Tensor]
 """A function from the network, the number of a step, and the slice of the batch computed here, to the loss."""
 
+
+Select = Callable[[nn.Module], float]
+"""A function from the network, in evaluation mode, to a score on validation data: higher is better."""
 
 Optimizers = Callable[[nn.Module, "Plan"], Sequence[torch.optim.Optimizer]]
 """A function from a network and a plan to optimizers, each with its maximum learning rate."""
@@ -167,6 +170,7 @@ def optimize(
     report: Tell | None = None,
     devices: Devices = HERE,
     optimizers: Optimizers = adamw,
+    select: Select | None = None,
 ) -> float:
     """Minimise the loss for a number of steps, by AdamW at the plan's rates; the network ends in evaluation mode.
 
@@ -186,6 +190,8 @@ def optimize(
         devices: with several devices, the command runs once more for each; all processes but the first exit here after
             the last step. Gradients are averaged; batch statistics are those of the first process's share.
         optimizers: replaces AdamW; the rates of these optimizers follow the plan's schedule.
+        select: scores the network after every ``every`` steps; the network ends with the weights of the highest score,
+            of equal ones the first. None keeps those of the last step.
 
     Returns:
         The duration in seconds, including the time before an interruption up to its last checkpoint.
@@ -193,6 +199,8 @@ def optimize(
     Raises:
         WeightsError: the checkpoint is damaged and no older one is sound, or it belongs to another run.
         WriteError: another process writes the same checkpoint, or it cannot be written.
+        TrainingError: the loss of a step is NaN or infinite. The network has the last selected weights, or those before
+            the step; the checkpoint is the one before it.
     """
     fabric = devices.fabric()
     fabric.launch()
@@ -203,7 +211,7 @@ def optimize(
     model, *taken = fabric.setup(network, *optimizers(network, plan))
     plans = [[replace(plan, rate=group["lr"]) for group in optimizer.param_groups] for optimizer in taken]
     with locked(checkpoint) if checkpoint is not None and fabric.is_global_zero else nullcontext():
-        done, seconds = _resume(checkpoint, settings, network, taken)
+        done, seconds, best = _resume(checkpoint, settings, network, taken)
         begin = perf_counter() - seconds
         if not fabric.is_global_zero:
             checkpoint = report = None
@@ -217,6 +225,13 @@ def optimize(
                     step_generator(plan.seed, -1 - step).initial_seed() + fabric.global_rank
                 )  # for dropout
                 value = loss(model, step, share)
+            if not bool(torch.isfinite(value)):
+                _use_best(network, best)
+                raise TrainingError(
+                    f"the loss of step {step + 1} of {steps} is {float(value.detach())}. Use a lower learning rate, or "
+                    "a smaller weight of the term that was added to the loss."
+                    + (f" The last checkpoint is '{checkpoint}'." if checkpoint is not None and done < step else "")
+                )
             for optimizer in taken:
                 optimizer.zero_grad()
             fabric.backward(value)
@@ -227,13 +242,18 @@ def optimize(
             losses.append(value.item())
             if report is not None:
                 report(step + 1, losses[-1])
-            if checkpoint is not None and log is not None and ((step + 1) % every == 0 or step + 1 == steps):
+            pause = (step + 1) % every == 0 or step + 1 == steps
+            if select is not None and pause:
+                best = _better(network, select, step + 1, best)
+            if checkpoint is not None and log is not None and pause:
                 log.add(step + 1, rate_at(step, steps, plan), losses)
                 losses = []
                 state = {"network": network.state_dict(), "optimizers": [optimizer.state_dict() for optimizer in taken]}
+                state |= {"best": best} if best else {}
                 progress = {"settings": settings, "step": step + 1, "seconds": perf_counter() - begin}
                 save_checkpoint(checkpoint, progress | state)
     moved.remove()
+    _use_best(network, best)
     network.cpu().eval()
     if not fabric.is_global_zero:
         raise SystemExit(0)
@@ -259,15 +279,32 @@ def augment(images: Tensor, size: int, generator: torch.Generator) -> Tensor:
 
 def _resume(
     checkpoint: Path | None, settings: dict[str, Any], network: nn.Module, optimizers: Sequence[Any]
-) -> tuple[int, float]:
-    """Resume the run in the file, if there is one; return the number of finished steps and their seconds."""
+) -> tuple[int, float, dict[str, Any]]:
+    """Resume the run in the file, if there is one; return the finished steps, their seconds, and the best weights."""
     if checkpoint is None or not has_checkpoint(checkpoint):
-        return 0, 0.0
+        return 0, 0.0, {}
     state = load_checkpoint(checkpoint, settings)
     network.load_state_dict(state["network"])
     for optimizer, kept in zip(optimizers, state["optimizers"], strict=True):
         optimizer.load_state_dict(kept)
-    return int(state["step"]), float(state["seconds"])
+    return int(state["step"]), float(state["seconds"]), dict(state.get("best", {}))
+
+
+def _better(network: nn.Module, select: Select, step: int, best: dict[str, Any]) -> dict[str, Any]:
+    """The weights with the higher score: the present ones or the best so far."""
+    network.eval()
+    with torch.random.fork_rng(devices=[]):
+        score = float(select(network))
+    network.train()
+    if best and score <= best["score"]:
+        return best
+    weights = {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
+    return {"score": score, "step": step, "network": weights}
+
+
+def _use_best(network: nn.Module, best: dict[str, Any]) -> None:
+    if best:
+        network.load_state_dict(best["network"])
 
 
 def step_generator(seed: int, number: int) -> torch.Generator:

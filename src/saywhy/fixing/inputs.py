@@ -1,0 +1,129 @@
+"""The images of a data set as inputs of a model, with their labels, groups and hints."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from saywhy.alignment.importance import HumanMaps
+from saywhy.datasets.labelled import LabelledImages
+from saywhy.errors import InputError, SaywhyError
+from saywhy.geometry import on_input
+from saywhy.models import Model
+from saywhy.shapes import Images
+
+BUDGET = 2 * 2**30
+"""Bytes of preprocessed images that are kept in memory; the others are read again in every epoch."""
+
+
+class ImageInputs:
+    """The images of a data set, preprocessed by a model when they are first asked for.
+
+    Args:
+        model: with its preprocessing.
+        data: the images.
+        hints: human importance maps by file, float [height, width] in pixels of the opened image, 0 to 1.
+        budget: bytes of images that are kept.
+
+    Attributes:
+        labels: [image] the index of the class in the *model's* output.
+        groups: [image], or None.
+        hinted: the indices of images with a hint.
+
+    Raises:
+        InputError: the model cannot read images, or its classes are not those of the data.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        data: LabelledImages,
+        hints: Mapping[str, Float[Tensor, "height width"]],
+        budget: int = BUDGET,
+    ) -> None:
+        if model.preprocess is None:
+            raise InputError(
+                f"{model.name} does not say how images become its input. Give input_size= (and mean=, std=), or a "
+                "preprocess function: saywhy.load(network, input_size=224)."
+            )
+        self.data, self.model, self._hints = data, model, hints
+        self.classes = _outputs_of(model, data)
+        self.labels = self.classes[data.labels]
+        self.groups = data.groups
+        self.hinted = torch.tensor([i for i, file in enumerate(data.files) if file in hints], dtype=torch.long)
+        self._kept: dict[int, tuple[Tensor, Tensor | None]] = {}
+        self._left, self._size = budget, (0, 0)
+
+    def images(self, indices: Int[Tensor, " batch"]) -> Images:
+        """The inputs of some images.
+
+        Raises:
+            InputError: the images have inputs of different sizes.
+            ImageError: a file cannot be read.
+        """
+        return torch.stack([self._sample(i)[0] for i in indices.tolist()])
+
+    def hints(self, indices: Int[Tensor, " batch"]) -> HumanMaps:
+        """The hints of some images in pixels of the input; NaN for an image without a hint."""
+        samples = [self._sample(i) for i in indices.tolist()]
+        return torch.stack([torch.full(x.shape[1:], torch.nan) if hint is None else hint for x, hint in samples])
+
+    def _sample(self, index: int) -> tuple[Tensor, Tensor | None]:
+        if index in self._kept:
+            return self._kept[index]
+        assert self.model.preprocess is not None
+        file = self.data.files[index]
+        fed, crop_box = self.model.preprocess(self.data.open(index))
+        size = (fed.shape[1], fed.shape[2])
+        if not self._kept and self._size == (0, 0):
+            self._size = size
+        if size != self._size:
+            raise InputError(
+                f"'{file}' becomes an input of {size[1]}×{size[0]} pixels, others of {self._size[1]}×{self._size[0]}: "
+                "images of one batch need one size. Give input_size=."
+            )
+        hint = None
+        if file in self._hints:
+            hint = torch.from_numpy(on_input(np.asarray(self._hints[file], np.float64), crop_box, size))
+        if (used := fed.numel() * fed.element_size()) <= self._left:
+            self._left -= used
+            self._kept[index] = (fed, hint)
+        return fed, hint
+
+
+def _outputs_of(model: Model, data: LabelledImages) -> Int[Tensor, " class"]:
+    """For every class of the data the index of its output: by name where the model has labels, else by number."""
+    if model.labels is None or len(data.classes) == 1:
+        return torch.arange(len(data.classes))
+    names = {label.lower(): i for i, label in reversed(list(enumerate(model.labels)))}
+    missing = [name for name in data.classes if name.lower() not in names]
+    if not missing:
+        return torch.tensor([names[name.lower()] for name in data.classes])
+    if len(model.labels) == len(data.classes) and len(missing) == len(data.classes):
+        return torch.arange(len(data.classes))
+    raise InputError(
+        f"the model has no class {', '.join(map(repr, missing[:5]))}; it has {len(model.labels)} classes "
+        f"({', '.join(model.labels[:5])}, …). Name the folders after the model's labels, or give labels=."
+    )
+
+
+def check_outputs(data: LabelledImages, outputs: int) -> None:
+    """Check that a model has an output for every class.
+
+    Raises:
+        InputError: it has fewer.
+    """
+    if outputs < len(data.classes):
+        raise InputError(
+            f"{data.name} has {len(data.classes)} classes, and the model {outputs} outputs. Give a network with an "
+            "output for every class."
+        )
+
+
+def only(found: Sequence[int], what: str) -> Int[Tensor, " image"]:
+    """Indices as a tensor; refused if there are none."""
+    if not len(found):
+        raise SaywhyError(what)
+    return torch.tensor(list(found), dtype=torch.long)

@@ -1,0 +1,269 @@
+"""One run of training: a method, a seed, and the weights that it ends with."""
+
+import copy
+import hashlib
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from saywhy.engine.capture import Watched
+from saywhy.errors import InputError, WeightsError
+from saywhy.fixing.evaluate import group_accuracies, predictions
+from saywhy.fixing.inputs import ImageInputs
+from saywhy.fixing.last_layer import features_of, last_linear, retrained
+from saywhy.fixing.methods import FixMethod
+from saywhy.fixing.passes import TrainingPass, nan_if_not_finite, predicted, training_pass
+from saywhy.fixing.sampling import Sampler, group_weights, need_groups
+from saywhy.models import Model
+from saywhy.training.loop import HERE, Devices, Plan, Tell, optimize
+
+SCALE_STEPS = 4
+"""Batches by which the size of the added loss is measured before training."""
+
+JTT_WEIGHT = 20.0
+"""How many times a misclassified image counts in JTT's second training (the paper's for CelebA is 50, here 20)."""
+
+GROUP_RATE = 0.01
+"""The step of the group weights of group DRO, as published."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings of a comparison, the same for all of its methods.
+
+    Attributes:
+        epochs: of training.
+        batch_size: images in a step.
+        rate: learning rate of AdamW, with warmup and cosine decay.
+        weight: of the added loss, relative: at the start of training it costs ``weight`` times as much as guessing.
+        decay: weight decay.
+    """
+
+    epochs: int = 5
+    batch_size: int = 32
+    rate: float = 3e-4
+    weight: float = 1.0
+    decay: float = 0.01
+
+
+class _Learner(nn.Module):
+    """The network, and the group weights of group DRO, which belong to the state of a run."""
+
+    def __init__(self, network: nn.Module, groups: int) -> None:
+        super().__init__()
+        self.network = network
+        self.group_weights: Tensor
+        self.register_buffer("group_weights", torch.full((groups,), 1 / max(1, groups)))
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the network."""
+        return self.network(*args, **kwargs)
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """Trains copies of a model, one for a method and a seed.
+
+    Attributes:
+        model: the model as it was given; it stays unchanged.
+        inputs: the images of all splits.
+        layer: the layer of maps.
+        settings: of the comparison.
+        devices: to compute on.
+    """
+
+    model: Model
+    inputs: ImageInputs
+    layer: Watched
+    settings: Settings
+    devices: Devices = HERE
+
+    def run(
+        self, method: FixMethod, seed: int, checkpoint: Path | None = None, report: Tell | None = None
+    ) -> dict[str, Tensor]:
+        """Train, and return the weights of the epoch that was chosen on "val".
+
+        Args:
+            method: how.
+            seed: of the order of images, dropout and random hints.
+            checkpoint: from which a stopped run resumes, to the same weights.
+            report: called after each step.
+
+        Raises:
+            InputError: the method needs groups or hints that are not there.
+            TrainingError: a loss is NaN; the weights of the best epoch so far are kept in the checkpoint.
+        """
+        network = copy.deepcopy(self.model.module)
+        training = torch.tensor(self.inputs.data.indices("train"))
+        if method.training == "dfr":
+            self._fit(network, method, seed, training, None, checkpoint, report)
+            self._retrain_last_layer(network, seed)
+        elif method.training == "jtt":
+            first = checkpoint.with_name(f"{checkpoint.stem}-first.checkpoint") if checkpoint else None
+            scout = copy.deepcopy(network)
+            self._fit(scout, method, seed, training, None, first, report, epochs=max(1, self.settings.epochs // 2))
+            wrong = predicted(predictions(self.model, scout, self.inputs, training)) != self.inputs.labels[training]
+            weights = torch.where(wrong, JTT_WEIGHT, 1.0)
+            self._fit(network, method, seed, training, weights, checkpoint, report)
+        elif method.training == "reweight":
+            groups = need_groups(self.inputs.groups, method.name, self.inputs.data.name)
+            self._fit(network, method, seed, training, group_weights(groups[training]), checkpoint, report)
+        else:
+            self._fit(network, method, seed, training, None, checkpoint, report)
+        return {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
+
+    def steps(self, method: FixMethod) -> int:
+        """The steps of a run."""
+        count = len(self.inputs.data.indices("train"))
+        each = self._sampler(method, torch.arange(count), 0, None).steps
+        first = max(1, self.settings.epochs // 2) if method.training == "jtt" else 0
+        return each * (self.settings.epochs + first)
+
+    def identity(self, method: FixMethod, seed: int) -> str:
+        """Identifies a run: method, seed, settings, images, hints and the weights before."""
+        training = torch.tensor(self.inputs.data.indices("train"))
+        parts = [method.name, str(seed), repr(self.settings), self.layer.name, str(self.layer.layout)]
+        parts += [_digest(self.inputs, training), self.model.digest()]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+    def _sampler(self, method: FixMethod, training: Tensor, seed: int, weights: Tensor | None) -> Sampler:
+        # Images with hints are drawn more often for methods that see hints, for training without them too, and for
+        # nobody else.
+        mixed = "hint" in method.sees or method.name == "erm"
+        splits = self.inputs.data.splits
+        hinted = [i for i in self.inputs.hinted.tolist() if splits[i] == "train"] if mixed else []
+        if method.term is not None and not hinted:
+            raise InputError(f"'{method.name}' needs hints of training images, and none of them has one.")
+        batch = min(self.settings.batch_size, len(training))
+        return Sampler(training, torch.tensor(hinted, dtype=torch.long), batch, seed, weights)
+
+    def _fit(
+        self,
+        network: nn.Module,
+        method: FixMethod,
+        seed: int,
+        training: Tensor,
+        weights: Tensor | None,
+        checkpoint: Path | None,
+        report: Tell | None,
+        epochs: int | None = None,
+    ) -> None:
+        """Train a network, in place."""
+        settings, inputs = self.settings, self.inputs
+        dro = method.training == "groupdro"
+        groups = need_groups(inputs.groups, method.name, inputs.data.name) if dro else inputs.groups
+        if dro:
+            weights = group_weights(need_groups(groups, method.name, inputs.data.name)[training])
+        sampler = self._sampler(method, training, seed, weights)
+        learner = _Learner(network, len(inputs.data.group_names))
+        scale = self._scale(learner, method, sampler)
+        steps = sampler.steps * (epochs or settings.epochs)
+        plan = Plan((), sampler.batch, settings.rate, settings.decay, min(100, steps // 10), seed, clip=1.0)
+
+        def loss(model: nn.Module, step: int, share: slice) -> Tensor:
+            try:
+                batch = self._pass(model, method, sampler.of(step)[share], step, seed)
+                if dro:
+                    return _worst_group_loss(batch.task_losses, groups[sampler.of(step)[share]], learner)  # type: ignore
+                task = batch.task_losses.mean()
+                return task if method.term is None else task + scale * method.term(batch)
+            except WeightsError as error:
+                return nan_if_not_finite(error)
+
+        kept = {
+            **plan.settings(), "method": method.name, "steps": steps, "scale": scale, "images": len(training),
+            "data": _digest(inputs, training),
+        }  # fmt: skip
+        validation = torch.tensor(inputs.data.indices("val"))
+
+        def select(_: nn.Module) -> float:
+            right = predicted(predictions(self.model, network, inputs, validation)) == inputs.labels[validation]
+            if "group" in method.sees and groups is not None:
+                return min(group_accuracies(right, groups[validation], inputs.data.group_names).values())
+            return float(right.float().mean())
+
+        optimize(learner, loss, steps, plan, kept, checkpoint, sampler.steps, report, self.devices, select=select)
+
+    def _pass(self, network: nn.Module, method: FixMethod, indices: Tensor, step: int, seed: int) -> TrainingPass:
+        inputs, device = self.inputs, next(network.parameters()).device
+        return training_pass(
+            self.model,
+            network,
+            inputs.images(indices).to(device),
+            inputs.labels[indices].to(device),
+            inputs.hints(indices).to(device),
+            self._watched(network) if method.watches == "layer" else None,
+            input_gradients=method.watches == "input",
+            step=step,
+            seed=seed,
+        )
+
+    def _watched(self, network: nn.Module) -> Watched:
+        """The layer in the copy that is trained, by its place among the modules."""
+        inner = next(part for part in network.modules() if isinstance(part, _Learner)).network
+        return layer_in(inner, self.layer, self.model)
+
+    def _scale(self, learner: _Learner, method: FixMethod, sampler: Sampler) -> float:
+        """The factor on the added loss: at the start it costs ``weight`` times as much as guessing.
+
+        A ranking loss has the unit of logits, an input gradient one of its own, so that no fixed factor would serve two
+        methods, or two networks. Guessing costs the logarithm of the number of classes.
+        """
+        if method.term is None:
+            return 0.0
+        trial, found = copy.deepcopy(learner).train(), []
+        for step in range(SCALE_STEPS):
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(step)
+                found.append(
+                    float(method.term(self._pass(trial, method, sampler.of(step), step, sampler.seed)).detach())
+                )
+        mean = sum(found) / len(found)
+        if not math.isfinite(mean) or mean <= 0:
+            return self.settings.weight
+        classes = max(2, len(self.inputs.data.classes))
+        return float(f"{self.settings.weight * math.log(classes) / mean:.6g}")
+
+    def _retrain_last_layer(self, network: nn.Module, seed: int) -> None:
+        inputs, validation = self.inputs, torch.tensor(self.inputs.data.indices("val"))
+        groups = need_groups(inputs.groups, "dfr", inputs.data.name)[validation]
+
+        def run() -> Tensor:
+            return predictions(self.model, network, inputs, validation)
+
+        few = validation[:4]
+        layer = last_linear(network, lambda: predictions(self.model, network, inputs, few))
+        W, b, _ = retrained(features_of(layer, run), inputs.labels[validation], groups, layer.out_features, seed)
+        with torch.no_grad():
+            layer.weight.copy_(W)
+            if layer.bias is not None:
+                layer.bias.copy_(b)
+
+
+def _worst_group_loss(losses: Tensor, groups: Tensor, learner: _Learner) -> Tensor:
+    """Group DRO (Sagawa et al., 2020, algorithm 1): a group's weight grows exponentially with its loss."""
+    present = F.one_hot(groups.to(losses.device), len(learner.group_weights)).to(losses)
+    counts = present.sum(0)
+    of_group = (present * losses.unsqueeze(1)).sum(0) / counts.clamp_min(1)
+    with torch.no_grad():
+        weights = learner.group_weights * torch.exp(GROUP_RATE * of_group.detach())
+        learner.group_weights.copy_(weights / weights.sum())
+    return (learner.group_weights.clone() * of_group).sum()
+
+
+def layer_in(network: nn.Module, layer: Watched, model: Model) -> Watched:
+    """A layer of the model, in a copy of its network."""
+    names = {id(module): name for name, module in model.module.named_modules()}
+    return replace(layer, module=network.get_submodule(names[id(layer.module)]))
+
+
+def _digest(inputs: ImageInputs, training: Tensor) -> str:
+    """Identifies the training images, their labels, and which images have hints."""
+    lines = [f"{inputs.data.files[i]} {int(inputs.labels[i])}" for i in training.tolist()]
+    lines += [inputs.data.files[i] for i in inputs.hinted.tolist()]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]

@@ -1,0 +1,173 @@
+"""The verdict: whether the hints helped, or training on anything would have."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from saywhy.fixing.evaluate import Evaluation
+from saywhy.fixing.methods import FIX_METHODS
+from saywhy.statistics import bootstrap_distribution, percentile_interval, student_margin, wilson
+
+Runs = Mapping[tuple[str, int], Evaluation]
+"""Evaluations by method and seed."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How much better one way of training is than another, on the measure that decides.
+
+    Attributes:
+        than: the other method, or "before".
+        mean: the difference of the measure, over seeds.
+        low, high: its interval of 95 %: Student's over seeds; with one seed a paired bootstrap over images.
+    """
+
+    than: str
+    mean: float
+    low: float
+    high: float
+
+    @property
+    def better(self) -> bool:
+        """Whether the interval lies above 0."""
+        return self.low > 0
+
+    @property
+    def worse(self) -> bool:
+        """Whether the interval lies below 0."""
+        return self.high < 0
+
+    def __str__(self) -> str:
+        return f"{self.mean:+.3f} ({self.low:+.3f} to {self.high:+.3f})"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether it was the hints.
+
+    Attributes:
+        word: ``"grounding helped"``, ``"regularization helped"``, ``"neither"``, or ``"undecided"`` without controls.
+        method: the method that was judged.
+        measure: what decides, in words.
+        differences: to the network before, and to all other methods.
+        grounding: the difference of the mass inside the hint, to before and to every control.
+        sentences: the reasons; the first says what decides.
+    """
+
+    word: str
+    method: str
+    measure: str
+    differences: tuple[Difference, ...]
+    grounding: tuple[Difference, ...]
+    sentences: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.word}: {' '.join(self.sentences)}"
+
+
+def deciding_split(evaluation: Evaluation) -> str:
+    """The split that decides: shifted data where there are any, else the test split, else validation."""
+    return next(split for split in ("shifted", "test", "val") if split in evaluation.accuracy)
+
+
+def measure_of(evaluation: Evaluation) -> float:
+    """The measure that decides: the worst-group accuracy where groups are known, else the accuracy."""
+    found = evaluation.accuracy[deciding_split(evaluation)]
+    return found.overall if found.worst_group is None else found.worst_group
+
+
+def verdict(method: str, before: Evaluation, runs: Runs, groups: Sequence[int] | None = None) -> Verdict:
+    """Judge a method against the network before and all other methods.
+
+    "Grounding helped" if the method is better than before and than every control on the measure that decides, and has
+    more evidence inside the hints of held-out images than all of them; "regularization helped" if it is better than
+    before and than training without hints ("erm"), but not than every control with hints that say nothing; else
+    "neither". So the critique of HINT asks (Shrestha et al., 2020). Better means that the interval of the difference
+    lies above 0; since every one of the controls must be beaten, the number of comparisons makes nothing likelier.
+
+    Args:
+        method: the method to judge.
+        before: the network as it was given.
+        runs: of all methods and seeds.
+        groups: the group of every image of the deciding split, for the bootstrap; None where unknown.
+    """
+    others = [m for m in dict.fromkeys(name for name, _ in runs) if m != method]
+    controls = [m for m in others if FIX_METHODS[m].control]
+    differences = [
+        _difference(than, _of(runs, method), [before] if than == "before" else _of(runs, than), groups)
+        for than in ("before", *others)
+    ]
+    found = {d.than: d for d in differences}
+    grounded = [
+        _of_grounding(than, _of(runs, method), [before] if than == "before" else _of(runs, than))
+        for than in ("before", *controls)
+    ]
+    split = deciding_split(before)
+    what = "worst-group accuracy" if before.accuracy[split].worst_group is not None else "accuracy"
+    better = found["before"].better
+    beats = [m for m in controls if found[m].better]
+    helped = better and bool(controls) and len(beats) == len(controls) and all(d.mean > 0 for d in grounded)
+    trained = "erm" not in found or found["erm"].better
+    word = "grounding helped" if helped else "regularization helped" if better and trained else "neither"
+    word = word if controls else "undecided"
+    sentences = [
+        f"{what.capitalize()} on {split}: {np.mean([measure_of(e) for e in _of(runs, method)]):.3f} with '{method}', "
+        f"{measure_of(before):.3f} before, difference {found['before']}."
+    ]
+    if not controls:
+        sentences.append("No control was run, so nothing is known of what helped.")
+    failed = [m for m in controls if m not in beats]
+    if better and failed:
+        sentences.append(f"Not better than the control{'s' * (len(failed) > 1)} {_listed(failed, found)}.")
+    lost = [m for m in others if not FIX_METHODS[m].control and found[m].worse]
+    if lost:
+        sentences.append(f"Worse than {_listed(lost, found)}.")
+    if better and not failed and not helped and controls:
+        less = [d.than for d in grounded if not d.mean > 0]
+        sentences.append(f"But no more evidence inside the hints than {' and '.join(less)}.")
+    return Verdict(word, method, f"{what} on {split}", tuple(differences), tuple(grounded), tuple(sentences))
+
+
+def _listed(methods: Sequence[str], found: Mapping[str, Difference]) -> str:
+    return ", ".join(f"'{m}' ({found[m]})" for m in methods)
+
+
+def _of(runs: Runs, method: str) -> list[Evaluation]:
+    return [found for (name, _), found in sorted(runs.items()) if name == method]
+
+
+def _difference(
+    than: str, mine: Sequence[Evaluation], theirs: Sequence[Evaluation], groups: Sequence[int] | None
+) -> Difference:
+    """The difference of the deciding measure; over seeds where there are several, else over images."""
+    values = np.array([measure_of(e) for e in mine]) - np.array([measure_of(e) for e in theirs])
+    if len(values) > 1:
+        margin = student_margin(values)
+        return Difference(than, float(values.mean()), float(values.mean() - margin), float(values.mean() + margin))
+    split = deciding_split(mine[0])
+    low, high = _image_interval(mine[0].accuracy[split].right, theirs[0].accuracy[split].right, groups)
+    return Difference(than, float(values[0]), low, high)
+
+
+def _image_interval(mine: Sequence[int], theirs: Sequence[int], groups: Sequence[int] | None) -> tuple[float, float]:
+    """A paired bootstrap interval over the images; of the lowest group's accuracy where groups are known."""
+    both = np.stack([np.asarray(mine, float), np.asarray(theirs, float)], axis=1)
+    rows = np.zeros(len(both), int) if groups is None else np.asarray(groups)
+    if (both[:, 0] == both[:, 1]).all():
+        # The bootstrap of equal networks has no width, which does not prove that they are equal on other images.
+        most = wilson(0.0, min(np.unique(rows, return_counts=True)[1]))[1]
+        return -most, most
+    # One seed for both networks resamples the same images.
+    worst = [
+        np.min([bootstrap_distribution(both[rows == g, k], seed=int(g)) for g in np.unique(rows)], axis=0)
+        for k in (0, 1)
+    ]
+    return percentile_interval(worst[0] - worst[1])
+
+
+def _of_grounding(than: str, mine: Sequence[Evaluation], theirs: Sequence[Evaluation]) -> Difference:
+    values = np.array([e.grounding.mass for e in mine]) - np.array([e.grounding.mass for e in theirs])
+    margin = student_margin(values) if len(values) > 1 else math.nan
+    return Difference(than, float(values.mean()), float(values.mean() - margin), float(values.mean() + margin))
