@@ -127,8 +127,7 @@ class CocoBoxes:
         image_id, name, size = self.instances.images[index]
         path = self._image(name, f"'{self.file}', image {image_id}")
         size = size or size_of(path)
-        rows = self.instances.annotations.get(image_id, ())
-        objects = tuple(self._object(place, row, size) for place, row in rows)
+        objects = objects_of(self.instances, image_id, size)
         return LocalizedImage(
             name, partial(open_annotated, path, size), objects, distinct(each.label for each in objects)
         )
@@ -137,12 +136,6 @@ class CocoBoxes:
         split = self.split or self.file.stem.removeprefix("instances_")
         places = (split, "", os.path.join("images", split), "images")
         return find_image(self.folder, name, below=places, where=where, allow_outside=self.allow_outside)
-
-    def _object(self, index: int, row: dict[str, Any], size: Size) -> ObjectAnnotation:
-        label = self.instances.categories[row["category_id"]]
-        where = f"'{self.file}', annotations[{index}] (id {row['id']}, '{label}')"
-        box = inside(_box(row["bbox"], where), size, where)
-        return ObjectAnnotation(label, box, _mask(row.get("segmentation"), size, where), bool(row.get("iscrowd", 0)))
 
 
 def read_instances(path: "str | os.PathLike[str]") -> Instances:
@@ -162,6 +155,27 @@ def read_instances(path: "str | os.PathLike[str]") -> Instances:
     categories = _categories(path, data)
     known = {image_id for image_id, _, _ in images}
     return Instances(Path(path), images, categories, _annotations(path, data, known, categories))
+
+
+def objects_of(instances: Instances, image_id: int, size: Size) -> tuple[ObjectAnnotation, ...]:
+    """Return the objects of an image.
+
+    Args:
+        instances: the contents of the file.
+        image_id: the image's id.
+        size: its width and height.
+
+    Raises:
+        InputError: a box is malformed, empty, or outside the image.
+    """
+    found = []
+    for index, row in instances.annotations.get(image_id, ()):
+        label = instances.categories[row["category_id"]]
+        where = f"'{instances.path}', annotations[{index}] (id {row['id']}, '{label}')"
+        box = inside(_box(row["bbox"], where), size, where)
+        mask = _mask(row.get("segmentation"), size, where)
+        found.append(ObjectAnnotation(label, box, mask, bool(row.get("iscrowd", 0))))
+    return tuple(found)
 
 
 def _box(given: list[Any], where: str) -> Box:

@@ -150,6 +150,49 @@ def inside(box: Box, size: Size, where: str) -> Box:
     return kept
 
 
+def box_mask(box: Box, size: Size) -> Mask:
+    """Return the mask of the pixels whose centres are in a box.
+
+    Args:
+        box: left, top, right, bottom in pixels, the last two exclusive.
+        size: width and height of the image.
+
+    >>> box_mask((0.5, 0, 2, 1), (3, 2)).astype(int).tolist()
+    [[1, 1, 0], [0, 0, 0]]
+    """
+    left, top, right, bottom = box
+    across, down = np.arange(size[0]) + 0.5, np.arange(size[1]) + 0.5
+    return ((top <= down) & (down < bottom))[:, None] & ((left <= across) & (across < right))
+
+
+def upright_mask(path: Path, mask: Mask) -> Mask:
+    """Return a mask of annotated pixels in the pixels of the upright image (Exif orientation applied).
+
+    Annotated are the stored pixels, or the upright ones where only these have the mask's size, as in
+    :func:`open_annotated`.
+
+    Raises:
+        ImageError: the image cannot be read.
+        InputError: the mask has neither size.
+    """
+    stored, orientation = _header(path, True)
+    upright = size_of(path, upright=True)
+    size = (mask.shape[1], mask.shape[0])
+    if size not in (stored, upright):
+        raise InputError(
+            f"'{path}' has {upright[0]} × {upright[1]} pixels, but its annotation was made for {size[0]} × {size[1]}. "
+            "Give the annotated image, not a resized one, or correct the size in the annotation."
+        )
+    if size != stored or orientation not in TURNED_BACK:
+        return mask
+    back = TURNED_BACK[orientation]
+    forth = {
+        Image.Transpose.ROTATE_90: Image.Transpose.ROTATE_270,
+        Image.Transpose.ROTATE_270: Image.Transpose.ROTATE_90,
+    }
+    return np.asarray(Image.fromarray(mask).transpose(forth.get(back, back)), dtype=bool)  # the others undo themselves
+
+
 def size_of(path: Path, upright: bool = False) -> Size:
     """Return width and height of an image, from its header.
 

@@ -31,6 +31,7 @@ from saywhy.datasets.localized import (
     Mask,
     ObjectAnnotation,
     Size,
+    box_mask,
     distinct,
     inside,
     lines_of,
@@ -201,7 +202,7 @@ def numbered(path: Path, number: int, size: Size, box: Box | None = None) -> Mas
         )
     mask = indices == number
     if box is not None:
-        mask &= _box_mask(box, size)
+        mask &= box_mask(box, size)
     if not mask.any():
         where = "" if box is None else f" in the box {box}"
         raise InputError(
@@ -209,13 +210,6 @@ def numbered(path: Path, number: int, size: Size, box: Box | None = None) -> Mas
             "Does it belong to the same edition as the XML file? To use the boxes alone, move it away."
         )
     return np.asarray(mask)
-
-
-def _box_mask(box: Box, size: Size) -> Mask:
-    """Return the mask of the pixels whose centres are in a box."""
-    left, top, right, bottom = box
-    across, down = np.arange(size[0]) + 0.5, np.arange(size[1]) + 0.5
-    return ((top <= down) & (down < bottom))[:, None] & ((left <= across) & (across < right))
 
 
 def _root(folder: Path) -> Path:

@@ -17,14 +17,12 @@ from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from saywhy.datasets.grey_map import read_grey_map
 from saywhy.datasets.json_records import some
-from saywhy.errors import ImageError, InputError, SaywhyWarning
-from saywhy.images import read_image
+from saywhy.errors import InputError, SaywhyWarning
 
 NAME = re.compile(r"(\d+)_(\d+)\.png", re.IGNORECASE)
 """The file name of a map."""
@@ -95,13 +93,7 @@ def read_map(path: "str | os.PathLike[str]") -> Float[Tensor, "height width"]:
     Raises:
         ImageError: the file does not exist, is no image, or is in colour.
     """
-    pixels = np.asarray(read_image(path))
-    if (pixels != pixels[..., :1]).any():
-        raise ImageError(
-            f"expected a grey attention map (white where people looked), got '{path}', an image in colour. "
-            "Is it a photograph, or a map with a colour map applied?"
-        )
-    return torch.from_numpy(pixels[..., 0].astype(np.float32) / 255)
+    return read_grey_map(path, "attention map (white where people looked)")
 
 
 def _names(folder: Path) -> list[str]:
