@@ -168,6 +168,8 @@ def fix(
     check_outputs(images, predictions(loaded, loaded.module, inputs, first).shape[1])
     watched, name = _layer(loaded, inputs, layer, layout)
     trainer = Trainer(loaded, inputs, watched, settings, Devices(accelerator, devices))
+    for each in (judged, *others):
+        trainer.check(each)
     folder = Path(out)
     before = evaluate(loaded, loaded.module, inputs, watched)
     runs, stopped = run_all(trainer, [judged, *others], seeds, folder)

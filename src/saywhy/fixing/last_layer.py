@@ -1,6 +1,6 @@
 """DFR: only the last layer is trained again, on as many images of every group (Kirichenko et al., 2023)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float, Int
@@ -86,12 +86,8 @@ def retrained(
 
     Differs from the paper: the penalty is that of squares, not of absolute values.
     """
-    present, counts = groups.unique(return_counts=True)
-    if int(counts.min()) < 2:
-        raise InputError(
-            f"DFR needs two images of every group on 'val', and group {int(present[counts.argmin()])} has "
-            f"{int(counts.min())}. Move images from train to val, or leave 'dfr' out."
-        )
+    check_groups(groups, [f"group {g}" for g in range(int(groups.max()) + 1)])
+    present = groups.unique()
     generator = torch.Generator().manual_seed(seed)
     mean, deviation = features.mean(0), features.std(0).clamp_min(1e-8)
     standard = (features - mean) / deviation
@@ -114,6 +110,20 @@ def retrained(
     W, b = (torch.stack(part).mean(0) for part in zip(*fits, strict=True))
     W = W / deviation
     return W, b - W @ mean, decay
+
+
+def check_groups(groups: Int[Tensor, " image"], names: Sequence[str]) -> None:
+    """Check that every group has two images.
+
+    Raises:
+        InputError: one has fewer.
+    """
+    counts = torch.bincount(groups, minlength=len(names))
+    if int(counts.min()) < 2:
+        raise InputError(
+            f"DFR needs two images of every group on 'val', and '{names[int(counts.argmin())]}' has "
+            f"{int(counts.min())}. Move images from train to val, or leave 'dfr' out."
+        )
 
 
 def _balanced(groups: Tensor, among: Tensor, generator: torch.Generator) -> Tensor:

@@ -15,7 +15,7 @@ from saywhy.engine.capture import Watched
 from saywhy.errors import InputError, WeightsError
 from saywhy.fixing.evaluate import group_accuracies, predictions
 from saywhy.fixing.inputs import ImageInputs
-from saywhy.fixing.last_layer import features_of, last_linear, retrained
+from saywhy.fixing.last_layer import check_groups, features_of, last_linear, retrained
 from saywhy.fixing.methods import FixMethod
 from saywhy.fixing.passes import TrainingPass, nan_if_not_finite, predicted, training_pass
 from saywhy.fixing.sampling import Sampler, group_weights, need_groups
@@ -116,6 +116,20 @@ class Trainer:
         else:
             self._fit(network, method, seed, training, None, checkpoint, report)
         return {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
+
+    def check(self, method: FixMethod) -> None:
+        """Check that the data have what a method needs, before anything is trained.
+
+        Raises:
+            InputError: groups, images of a group, a last linear layer or hints are missing.
+        """
+        self.steps(method)
+        if "group" in method.sees:
+            groups = need_groups(self.inputs.groups, method.name, self.inputs.data.name)
+            if method.training == "dfr":
+                validation = torch.tensor(self.inputs.data.indices("val"))
+                check_groups(groups[validation], self.inputs.data.group_names)
+                self._last_layer(self.model.module, validation)
 
     def steps(self, method: FixMethod) -> int:
         """The steps of a run."""
@@ -236,13 +250,16 @@ class Trainer:
         def run() -> Tensor:
             return predictions(self.model, network, inputs, validation)
 
-        few = validation[:4]
-        layer = last_linear(network, lambda: predictions(self.model, network, inputs, few))
+        layer = self._last_layer(network, validation)
         W, b, _ = retrained(features_of(layer, run), inputs.labels[validation], groups, layer.out_features, seed)
         with torch.no_grad():
             layer.weight.copy_(W)
             if layer.bias is not None:
                 layer.bias.copy_(b)
+
+    def _last_layer(self, network: nn.Module, validation: Tensor) -> nn.Linear:
+        few = validation[:4]
+        return last_linear(network, lambda: predictions(self.model, network, self.inputs, few))
 
 
 def _worst_group_loss(losses: Tensor, groups: Tensor, learner: _Learner) -> Tensor:
