@@ -15,6 +15,7 @@ EXTRAS = (
     "lightning_fabric",
     "torchmetrics",
     "pycocotools",
+    "h5py",
     "sklearn",
     "captum",
     "pytorch_grad_cam",

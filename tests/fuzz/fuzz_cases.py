@@ -6,6 +6,7 @@ import math
 import tempfile
 import warnings
 import zipfile
+from base64 import b64encode
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -22,10 +23,12 @@ from torch import nn
 import saywhy
 from kinds import ATTENTION, HEADS
 from oracles.networks import TinyNetwork, TinyTransformer
+from saywhy.alignment.hint_files import read_hints
 from saywhy.cli.explain import parameter_of
 from saywhy.cli.expression import parse_target
 from saywhy.concepts.textual import names_of
 from saywhy.datasets.load import open_dataset
+from saywhy.datasets.load_labelled import read_labelled
 from saywhy.images import read_image
 from saywhy.methods import METHODS
 from saywhy.metrics import METRICS, measure
@@ -33,6 +36,7 @@ from saywhy.models.uncertainty_reference import UncertaintyReference
 from saywhy.models.weights import load_weights
 from saywhy.targets import Class, Top
 from saywhy.tasks.captioning.coco_captions import read_captions
+from saywhy.tasks.region_features import read_region_tsv
 from saywhy.tasks.vqa.vqa_dataset import read_annotations, read_questions, read_results
 from saywhy.tasks.vqa.vqa_hat import find_maps
 
@@ -563,10 +567,74 @@ def folders(random: Random) -> tuple[str, Callable[[], Any]]:
     return f"folder {folder}", call
 
 
+STROKES = {
+    "format": "saywhy-strokes",
+    "version": 1,
+    "images": [
+        {
+            "file": "a.png",
+            "width": 12,
+            "height": 8,
+            "strokes": [{"points": [[1, 2], [5, 5]], "radius": 2, "matters": True}],
+        }
+    ],
+}
+LABELS = [
+    {"file": "a.png", "label": "cat", "split": "train"},
+    {"file": "b.png", "label": "dog", "split": "train"},
+    {"file": "c.png", "label": "cat", "split": "val"},
+]
+METADATA = b"img_id,img_filename,y,split,place,place_filename\n1,a.png,0,0,0,x\n2,b.png,1,0,1,x\n3,c.png,0,1,1,x\n"
+REGIONS = b"\t".join((b"9", b"12", b"8", b"1", b64encode(np.array([1, 2, 3, 4], "<f4")), b64encode(np.ones(5, "<f4"))))
+
+
+def training_files(random: Random) -> tuple[str, Callable[[], Any]]:
+    """One labelled data set with hints, or regions, of which one file is damaged."""
+    folder, hints = fresh(), fresh()
+    kind = random.choice(
+        ["labels.json", "labels.csv", "metadata.csv", "strokes.json", "coco.json", "a.xml", "a.png", "tsv"]
+    )
+    for name in ("a.png", "b.png", "c.png"):
+        (folder / name).write_bytes(picture_bytes("PNG"))
+    if kind == "tsv":
+        (folder / kind).write_bytes(damaged(REGIONS, random))
+        return f"regions in {folder}", lambda: list(read_region_tsv(folder / kind, channels=5))
+    table = METADATA if kind == "metadata.csv" else as_text(LABELS)
+    if kind == "labels.csv":
+        table = "\n".join(["file,label,split", *(",".join(row.values()) for row in LABELS)]).encode()
+    if kind in ("labels.csv", "metadata.csv"):
+        table = damaged(table, random)
+    elif kind == "labels.json":
+        table = as_text(mutated(LABELS, random))
+    (folder / (kind if kind in ("labels.csv", "metadata.csv") else "labels.json")).write_bytes(table)
+    records = {"strokes.json": STROKES, "coco.json": COCO}
+    mask = io.BytesIO()
+    Image.fromarray(np.eye(8, 12, dtype=np.uint8) * 255).save(mask, "PNG")
+    if kind in records:
+        text = (
+            as_text(mutated(records[kind], random))
+            if random.random() < 0.7
+            else damaged(as_text(records[kind]), random)
+        )
+        (hints / kind).write_bytes(text)
+    elif kind == "a.xml":
+        (hints / kind).write_bytes(damaged(XML, random))
+    else:
+        (hints / "a.png").write_bytes(damaged(mask.getvalue(), random) if kind == "a.png" else mask.getvalue())
+
+    def call() -> None:
+        data = read_labelled(folder)
+        found = read_hints(hints / kind if kind in records else hints, data)
+        for file in found:
+            assert found[file].shape == (8, 12)
+
+    return f"{kind} of {folder} and {hints}", call
+
+
 CASES: dict[str, Case] = {
     case.__name__: case
     for case in (
         arguments, parameters, inputs, networks, results, metric_parameters, datasets, image_files, weight_files,
-        explanations, json_readers, folders,
+        explanations, json_readers, folders, training_files,
     )
 }  # fmt: skip

@@ -39,6 +39,17 @@ def read_hints(path: "str | os.PathLike[str]", data: LabelledImages, *, own_clas
             set, none is of use, two are of one image, or one does not have the size of its image.
         ImageError: a mask or an image cannot be read, or a mask is in colour.
         MissingExtra: COCO masks need pycocotools, which is not installed.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> import torch
+    >>> from PIL import Image
+    >>> with TemporaryDirectory() as folder:
+    ...     Image.new("RGB", (2, 1)).save(f"{folder}/a.jpg")
+    ...     Path(folder, "masks").mkdir()
+    ...     Image.frombytes("L", (2, 1), bytes([255, 0])).save(f"{folder}/masks/a.png")
+    ...     data = LabelledImages(Path(folder), ("a.jpg",), torch.tensor([0]), ("cat", "dog"), ("train",), "cats")
+    ...     read_hints(f"{folder}/masks", data)["a.jpg"]
+    tensor([[1., 0.]])
     """
     file_path("hints", path)
     given = Path(path).expanduser()

@@ -114,6 +114,12 @@ def write_strokes(path: "str | os.PathLike[str]", images: Iterable[PaintedImage]
     Raises:
         InputError: an image is listed twice, or a value is none that can be read back.
         WriteError: the file cannot be written.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     write_strokes(f"{folder}/hints.json", [PaintedImage("a.jpg", 4, 2, (Stroke(((1.5, 0.5),), 0.6),))])
+    ...     read_strokes(f"{folder}/hints.json")[0].strokes
+    (Stroke(points=((1.5, 0.5),), radius=0.6, matters=True),)
     """
     listed = tuple(images)
     for number, image in enumerate(listed):

@@ -2,9 +2,9 @@
 
     FOLDER/train/cat/1.jpg      FOLDER/val/cat/2.jpg      FOLDER/test/cat/3.jpg      FOLDER/shifted/cat/4.jpg
 
-or FOLDER/cat/1.jpg, whose images are split by a hash of their paths (``saywhy.datasets.splits``). Where there is a
-folder "train", folders that are not named after a split are no part of the data set. A table ``groups.csv`` beside the
-folders may give the group of every image:
+or FOLDER/cat/1.jpg, whose images are split by a hash of their paths (``saywhy.datasets.hashed_splits``). Where there is
+a folder "train", folders that are not named after a split are no part of the data set. A table ``groups.csv`` beside
+the folders may give the group of every image:
 
     file,group
     train/cat/1.jpg,cat indoors
@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from saywhy.datasets.csv_records import read_csv
+from saywhy.datasets.hashed_splits import ALIASES, check_classes, hashed_split, with_val
 from saywhy.datasets.json_records import some
 from saywhy.datasets.labelled import SPLITS, LabelledImages, indices_of
 from saywhy.datasets.paths import path_within
-from saywhy.datasets.splits import ALIASES, check_classes, hashed_split, with_val
 from saywhy.errors import InputError
 from saywhy.images import SUFFIXES
 

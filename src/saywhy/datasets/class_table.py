@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from saywhy.datasets.csv_records import csv_columns, read_csv
+from saywhy.datasets.hashed_splits import ALIASES, check_classes, with_val
 from saywhy.datasets.json_records import read_rows, some
 from saywhy.datasets.labelled import SPLITS, LabelledImages, indices_of
 from saywhy.datasets.paths import path_within
-from saywhy.datasets.splits import ALIASES, check_classes, with_val
 from saywhy.errors import InputError
 
 COLUMNS = ("file", "label", "split")

@@ -9,16 +9,16 @@ from tree 0. In "test" the locations are others or exchanged. The table ``CHALLE
 (repository aengusl/spawrious, ``spawrious/torch.py``).
 
 Differs from the release: it takes the first images as the file system happens to list them, ours are sorted by name;
-and it has no "val", for which a part of "train" is taken (``saywhy.datasets.splits``).
+and it has no "val", for which a part of "train" is taken (``saywhy.datasets.hashed_splits``).
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from saywhy.datasets.hashed_splits import check_classes, with_val
 from saywhy.datasets.json_records import some
 from saywhy.datasets.labelled import LabelledImages, indices_of
-from saywhy.datasets.splits import check_classes, with_val
 from saywhy.errors import InputError, nearest
 
 CLASSES = ("bulldog", "corgi", "dachshund", "labrador")

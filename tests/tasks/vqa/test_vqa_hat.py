@@ -38,6 +38,15 @@ def test_map_values_are_scaled_to_unit_range(val: Path):
     assert torch.equal(seen, torch.tensor([[0, 0.2, 1], [0.4, 0, 0.6]]))
 
 
+def test_map_is_resized_to_the_size_of_the_image(val: Path):
+    """Each pixel of the map becomes four; between them bilinear weights apply, with pixel centres at .5."""
+    seen = find_maps(val)[90][0].read((6, 4))
+    assert (seen.shape, seen.dtype) == ((4, 6), torch.float32)
+    along = torch.tensor([0, 0.05, 0.15, 0.4, 0.8, 1])
+    torch.testing.assert_close(seen[0], along)
+    assert torch.equal(find_maps(val)[90][0].read((3, 2)), find_maps(val)[90][0].read())
+
+
 @pytest.mark.parametrize("mode", ["L", "RGB", "P", "RGBA", "I;16"])
 def test_read_map_is_equal_for_every_image_mode(tmp_path: Path, mode: str):
     grey = Image.fromarray(GREY)

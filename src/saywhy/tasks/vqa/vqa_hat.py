@@ -22,7 +22,9 @@ from torch import Tensor
 
 from saywhy.datasets.grey_map import read_grey_map
 from saywhy.datasets.json_records import some
+from saywhy.datasets.localized import Size
 from saywhy.errors import InputError, SaywhyWarning
+from saywhy.metrics.human_attention import on_grid
 
 NAME = re.compile(r"(\d+)_(\d+)\.png", re.IGNORECASE)
 """The file name of a map."""
@@ -50,9 +52,13 @@ class HumanMap:
         """The id of the image in COCO: in v1, question ids are 10 times the image id plus an index."""
         return self.question_id // 10
 
-    def read(self) -> Float[Tensor, "height width"]:
-        """Read the map, from 0 to 1; see ``read_map``."""
-        return read_map(self.path)
+    def read(self, size: "Size | None" = None) -> Float[Tensor, "height width"]:
+        """Read the map, from 0 to 1; see ``read_map``.
+
+        Args:
+            size: width and height of the image in COCO, to which the map is resized; None keeps the map's own.
+        """
+        return read_map(self.path, size)
 
 
 def find_maps(
@@ -87,13 +93,18 @@ def find_maps(
     return {number: tuple(people[p] for p in sorted(people)) for number, people in sorted(found.items())}
 
 
-def read_map(path: "str | os.PathLike[str]") -> Float[Tensor, "height width"]:
+def read_map(path: "str | os.PathLike[str]", size: "Size | None" = None) -> Float[Tensor, "height width"]:
     """Read an attention map from a grey image: float32, 0 for black and 1 for white.
+
+    Args:
+        path: the image file.
+        size: width and height to which the map is resized, by ``saywhy.metrics.human_attention.on_grid``.
 
     Raises:
         ImageError: the file does not exist, is no image, or is in colour.
     """
-    return read_grey_map(path, "attention map (white where people looked)")
+    found = read_grey_map(path, "attention map (white where people looked)")
+    return found if size is None else on_grid(found, (size[1], size[0])).float()
 
 
 def _names(folder: Path) -> list[str]:

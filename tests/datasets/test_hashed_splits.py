@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from saywhy.datasets.splits import SHARES, VAL_SHARE, check_classes, hashed_split, path_hash, with_val
+from saywhy.datasets.hashed_splits import SHARES, VAL_SHARE, check_classes, hashed_split, path_hash, with_val
 from saywhy.errors import InputError, SaywhyWarning
 
 FILES = [f"{label}/{number}.jpg" for label in ("cat", "dog") for number in range(2000)]
