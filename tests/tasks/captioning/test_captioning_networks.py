@@ -1,10 +1,13 @@
 """Captioners: teacher-forced and word by word they are the same network; captions do not depend on their company."""
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from oracles import up_down as oracle
 from saywhy.tasks.captioning.networks import CaptionModel, ShowAndTell, TopDown, with_end
+from saywhy.tasks.regions import as_feature_maps
 
 CHANNELS, WORDS = 6, 11
 NETWORKS = {
@@ -88,3 +91,56 @@ def test_published_sizes_run():
 def test_caption_model_runs_with_a_trunk():
     network = CaptionModel(nn.Conv2d(3, CHANNELS, 3), ShowAndTell(CHANNELS, WORDS, 5, 7))
     assert network(torch.rand(3, 3, 8, 8), CAPTIONS).logits.shape == (3, 5, WORDS)
+
+
+def padded_regions(count: int = 4, padding: int = 0) -> Tensor:
+    v = torch.rand(3, count, CHANNELS, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    return torch.cat([v, v.new_zeros(3, padding, CHANNELS)], 1)
+
+
+def top_down(padded: bool = True) -> TopDown:
+    torch.manual_seed(0)
+    network = TopDown(CHANNELS, WORDS, 5, 7, 4, padded=padded).double().eval()
+    with torch.no_grad():
+        network.attention_logit.weight.mul_(10)  # uneven attention
+    return network
+
+
+@pytest.mark.parametrize("padding", [0, 3])
+def test_top_down_is_its_equations_over_regions(padding):
+    network, v = top_down(), padded_regions(padding=padding)
+    said = network(as_feature_maps(v), CAPTIONS)
+    weights = {name: value.detach().numpy() for name, value in network.named_parameters()}
+    assert said.attention.shape == (3, 5, 4 + padding, 1)
+    for i, length in enumerate((4, 2, 1)):
+        logits, attention = oracle.top_down_captioner(v[i, :4].numpy(), CAPTIONS[i, :length].tolist(), weights, start=2)
+        np.testing.assert_allclose(said.logits[i, : length + 1].detach().numpy(), logits, rtol=1e-9, atol=1e-12)
+        found = said.attention[i, : length + 1, :, 0].detach().numpy()
+        np.testing.assert_allclose(found[:, :4], attention, rtol=1e-9)
+        assert not found[:, 4:].any()
+
+
+def test_regions_of_zeros_are_cells_of_a_grid_without_padding():
+    """The shipped captioner has no padding: its maps and its captions must not change."""
+    network = top_down(padded=False)
+    said = network(as_feature_maps(padded_regions(padding=3)), CAPTIONS)
+    assert bool((said.attention > 0).all())
+    cells = padded_regions(padding=3).mT
+    assert torch.equal(network.global_feature(cells.unsqueeze(3)), cells.mean(2))
+
+
+@pytest.mark.slow
+def test_logits_of_given_words_can_be_differentiated_twice():
+    """A loss of d logit / d region, as HINT has it for captions, against finite differences."""
+    network, v = top_down(), padded_regions(count=3, padding=1)[:1]
+
+    def sensitivities(v: Tensor) -> Tensor:
+        padded = torch.cat([v, v.new_zeros(1, 1, CHANNELS)], 1)
+        logits = network(as_feature_maps(padded), CAPTIONS[:1]).logits
+        (grad,) = torch.autograd.grad(logits[0, 2, int(CAPTIONS[0, 2])], v, create_graph=True)
+        return grad.sum(2).square().sum()
+
+    assert torch.autograd.gradcheck(sensitivities, (v[:, :3].clone().requires_grad_(),))
+    sensitivities(v[:, :3].clone().requires_grad_()).backward()
+    for name in ("attention_lstm.weight_ih", "language_lstm.weight_hh", "feature_projection.weight", "word.weight"):
+        assert network.get_parameter(name).grad.abs().max() > 0, name

@@ -1,6 +1,7 @@
 """Captioning networks: Show and Tell (an LSTM), and Top-Down (LSTMs with attention).
 
-Every network takes features [batch, channel, row, column] and a caption [batch, word], as word numbers of a
+Every network takes features [batch, channel, row, column], of a grid or of regions as one column
+(:func:`saywhy.tasks.regions.as_feature_maps`), and a caption [batch, word], as word numbers of a
 :class:`saywhy.tasks.vocabulary.Vocabulary` without START and END. It returns the logits of every word given the
 previous ones. ``begin`` and ``step`` run the same network word by word, for :mod:`saywhy.decoding`.
 """
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from saywhy.decoding.transformers_generation import Generation
 from saywhy.shapes import FeatureMaps, Images
+from saywhy.tasks.regions import is_padding, without_padding
 from saywhy.tasks.vocabulary import END, PAD, SPECIAL, START, UNKNOWN, Sentences
 
 WordLogits = Float[Tensor, "batch turn word"]
@@ -128,7 +130,10 @@ class TopDown(nn.Module):
     """Top-down attention (Anderson et al., 2018): an attention LSTM and a language LSTM.
 
     ``h1 = LSTM1([h2, v_mean, word])``, ``a = softmax(w tanh(V v + U h1))`` over regions,
-    ``h2 = LSTM2([sum of a v, h1])``; the global feature of an image is the mean of v.
+    ``h2 = LSTM2([sum of a v, h1])``; the global feature of an image is the mean of v. The defaults are the published
+    sizes; the paper's features are those of 36 regions (up to 100) with 2,048 channels.
+
+    The logits of words can be differentiated twice with respect to the features.
 
     Args:
         channels: the channels of the features.
@@ -136,10 +141,15 @@ class TopDown(nn.Module):
         embedded, hidden, attended: the sizes of word embeddings, of the states, and of the attention layer (1,000,
             1,000, 512).
         global_channels: the size of :meth:`global_feature`, where a subclass overrides it; None is ``channels``.
+        padded: regions of zeros throughout are padding, which gets no attention and is left out of the mean. In a grid
+            they are cells like others.
 
     >>> net = TopDown(6, words=9, embedded=4, hidden=5, attended=3)
     >>> net(torch.rand(2, 6, 7, 7), torch.tensor([[4, 5], [6, 0]])).attention.shape
     torch.Size([2, 3, 7, 7])
+    >>> from saywhy.tasks.regions import as_feature_maps
+    >>> net(as_feature_maps(torch.rand(2, 36, 6)), torch.tensor([[4, 5], [6, 0]])).attention.shape
+    torch.Size([2, 3, 36, 1])
     """
 
     def __init__(
@@ -151,9 +161,10 @@ class TopDown(nn.Module):
         attended: int = 512,
         dropout: float = 0.5,
         global_channels: int | None = None,
+        padded: bool = False,
     ) -> None:
         super().__init__()
-        self.hidden = hidden
+        self.hidden, self.padded = hidden, padded
         self.embedding = nn.Embedding(words, embedded, padding_idx=0)
         self.attention_lstm = nn.LSTMCell(hidden + (global_channels or channels) + embedded, hidden)
         self.language_lstm = nn.LSTMCell(channels + hidden, hidden)
@@ -169,7 +180,10 @@ class TopDown(nn.Module):
 
     def global_feature(self, features: FeatureMaps) -> Float[Tensor, "sentence channel"]:
         """Return the global image feature, an input of every step."""
-        return features.flatten(2).mean(2)
+        cells = features.flatten(2)
+        if not self.padded:
+            return cells.mean(2)
+        return cells.sum(2) / (~is_padding(cells.mT)).sum(1, keepdim=True)
 
     def begin(self, features: FeatureMaps) -> RecurrentState:
         """Return the regions [sentence, region, channel], their projections, the global feature, and zero states."""
@@ -185,7 +199,7 @@ class TopDown(nn.Module):
         inputs = torch.cat([h2, global_feature, self.dropout(self.embedding(words))], 1)
         h1, c1 = self.attention_lstm(inputs, (h1, c1))
         logits = self.attention_logit((projected + self.state_projection(h1).unsqueeze(1)).tanh()).squeeze(2)
-        attention = logits.softmax(1)
+        attention = (without_padding(logits, regions) if self.padded else logits).softmax(1)
         attended = torch.einsum("sp,spc->sc", attention, regions)
         h2, c2 = self.language_lstm(torch.cat([attended, h1], 1), (h2, c2))
         return h2, (regions, projected, global_feature, h1, c1, h2, c2), attention
