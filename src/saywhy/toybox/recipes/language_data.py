@@ -1,8 +1,9 @@
 """Training data for VQA and captioning: scenes of Toybox with questions and captions, as tensors."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 
 import numpy as np
 import torch
@@ -12,11 +13,14 @@ from torch import Tensor
 
 from saywhy.tasks.vocabulary import Vocabulary
 from saywhy.toybox import COLOURS, KINDS, Scene, scene
-from saywhy.toybox.language import ANSWERS, TYPES, annotations, captions, questions
+from saywhy.toybox.language import ANSWERS, TYPES, SceneQuestion, annotations, captions, questions
 from saywhy.toybox.recipes.draw import CHUNK, cores, mapper
 
 QuestionText = tuple[str, str, str]
 """Type, text and answer of a question."""
+
+SceneLanguage = tuple[np.ndarray, list[list[QuestionText]], list[list[str]], list[list[tuple[str, ...]]], np.ndarray]
+"""The attributes of :class:`LanguageData`, in its order, of some scenes."""
 
 
 @dataclass(frozen=True)
@@ -83,22 +87,25 @@ def language_data(
     >>> data.images.shape, len(data.question_texts), data.caption_texts[0][4]
     (torch.Size([2, 3, 32, 32]), 2, 'a red bus and a white rabbit')
     """
-    images: list[Tensor] = []
-    question_texts: list[list[QuestionText]] = []
-    caption_texts: list[list[str]] = []
-    human_answers: list[list[tuple[str, ...]]] = []
-    cells: list[Tensor] = []
+    parts: list[SceneLanguage] = []
     with mapper(processes) as mapped:
-        chunks = mapped(partial(_chunk, split, count, size), range(0, count, CHUNK))
-        for chunk_images, chunk_questions, chunk_captions, chunk_answers, chunk_cells in chunks:
-            images.append(torch.from_numpy(chunk_images))
-            question_texts += chunk_questions
-            caption_texts += chunk_captions
-            human_answers += chunk_answers
-            cells.append(torch.from_numpy(chunk_cells))
+        for part in mapped(partial(_chunk, split, count, size), range(0, count, CHUNK)):
+            parts.append(part)
             if report is not None:
-                report(len(chunk_images))
-    return LanguageData(torch.cat(images), question_texts, caption_texts, human_answers, torch.cat(cells))
+                report(len(part[0]))
+    return assemble(parts)
+
+
+def assemble(parts: Sequence[SceneLanguage]) -> LanguageData:
+    """Return the data of all chunks."""
+    images, question_texts, caption_texts, human_answers, cells = zip(*parts, strict=True)
+    return LanguageData(
+        torch.from_numpy(np.concatenate(images)),
+        list(chain.from_iterable(question_texts)),
+        list(chain.from_iterable(caption_texts)),
+        list(chain.from_iterable(human_answers)),
+        torch.from_numpy(np.concatenate(cells)),
+    )
 
 
 def draw_language_data(split: str, count: int, progress: Progress) -> LanguageData:
@@ -107,15 +114,17 @@ def draw_language_data(split: str, count: int, progress: Progress) -> LanguageDa
     return language_data(split, count, processes=cores(), report=lambda done: progress.advance(bar, done))
 
 
-def _chunk(
-    split: str, count: int, size: int, start: int
-) -> tuple[np.ndarray, list[list[QuestionText]], list[list[str]], list[list[tuple[str, ...]]], np.ndarray]:
+def _chunk(split: str, count: int, size: int, start: int) -> SceneLanguage:
     """Return the data of at most ``CHUNK`` scenes from ``start``."""
     scenes = [scene(split, index, size) for index in range(start, min(start + CHUNK, count))]
+    return scene_language(scenes, [questions(drawn) for drawn in scenes])
+
+
+def scene_language(scenes: Sequence[Scene], asked: Sequence[Sequence[SceneQuestion]]) -> SceneLanguage:
+    """Return the data of scenes and their questions, as arrays and lists that a process can pass to another."""
     images = np.ascontiguousarray(np.stack([drawn.image for drawn in scenes]).transpose(0, 3, 1, 2))
-    of_scenes = [questions(drawn) for drawn in scenes]
-    question_texts = [[(q.type, q.text, q.answer) for q in found] for found in of_scenes]
-    human_answers = [[annotations(drawn, q) for q in found] for drawn, found in zip(scenes, of_scenes, strict=True)]
+    question_texts = [[(q.type, q.text, q.answer) for q in found] for found in asked]
+    human_answers = [[annotations(drawn, q) for q in found] for drawn, found in zip(scenes, asked, strict=True)]
     caption_texts = [[caption.text for caption in captions(drawn)] for drawn in scenes]
     return images, question_texts, caption_texts, human_answers, np.stack([cells_of(drawn) for drawn in scenes])
 

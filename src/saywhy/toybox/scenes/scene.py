@@ -1,6 +1,7 @@
 """A scene of Toybox: a picture with the ground truth of its objects, background and pixels."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from PIL import Image, ImageFilter
@@ -40,7 +41,7 @@ class SceneObject:
     tilt: float
     flipped: bool
 
-    @property
+    @cached_property
     def centre(self) -> tuple[float, float]:
         """The centre (x, y) of the visible pixels, in pixels."""
         rows, columns = np.nonzero(self.mask)
