@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from saywhy.models import load
+from saywhy.shapes import FeatureMaps
 from saywhy.tasks.vocabulary import Vocabulary
 from saywhy.tasks.vqa.networks import QuestionOnly, VQAModel
 from saywhy.toybox import COLOURS, KINDS
@@ -181,7 +182,16 @@ def learn(
 
 def accuracy(network: nn.Module, features: Tensor, scenes: LanguageData, known: Vocabulary) -> dict[str, float]:
     """Return the accuracy "overall" and of every type of questions, of a network of features and questions."""
-    words, answers = scenes.questions(known)
+    return accuracy_by_type(network, features, *scenes.questions(known))
+
+
+def accuracy_by_type(
+    network: nn.Module,
+    features: FeatureMaps,
+    words: Int[Tensor, "scene type word"],
+    answers: Int[Tensor, "scene type"],
+) -> dict[str, float]:
+    """As :func:`accuracy`, of the tensors of the questions."""
     right = torch.zeros_like(answers, dtype=torch.bool)
     with torch.inference_mode():
         for start in range(0, len(answers), 50):
@@ -198,10 +208,17 @@ def question_only_accuracy(
     scenes: LanguageData, tests: LanguageData, known: Vocabulary, plan: Plan, steps: int = 1500
 ) -> dict[str, float]:
     """Return the accuracy of a network without the image: :class:`saywhy.tasks.vqa.networks.QuestionOnly`."""
+    blind = learn_question_only(*scenes.questions(known), len(known), plan, steps)
+    return accuracy(blind, torch.zeros(len(tests.question_texts), 1, 1, 1), tests, known)
+
+
+def learn_question_only(
+    words: Int[Tensor, "scene type word"], answers: Int[Tensor, "scene type"], size: int, plan: Plan, steps: int = 1500
+) -> QuestionOnly:
+    """Return a network trained without the image; ``size`` is that of the vocabulary."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(plan.seed)
-        blind = QuestionOnly(len(known), len(ANSWERS), embedded=64, hidden=128, dropout=0.2)
-    words, answers = scenes.questions(known)
+        blind = QuestionOnly(size, len(ANSWERS), embedded=64, hidden=128, dropout=0.2)
     nothing = torch.zeros(len(answers), 1, 1, 1)
 
     def loss(model: nn.Module, step: int, share: slice) -> Tensor:
@@ -210,7 +227,7 @@ def question_only_accuracy(
         return F.cross_entropy(output.logits, answers[taken][which, types])
 
     optimize(blind, loss, steps, plan, plan.settings())
-    return accuracy(blind, torch.zeros(len(tests.question_texts), 1, 1, 1), tests, known)
+    return blind
 
 
 def train(
