@@ -25,12 +25,12 @@ from saywhy.explainer.config import ExplainConfig
 from saywhy.explainer.layers import LayerChoice
 from saywhy.explainer.prepare import prepare
 from saywhy.fixing.evaluate import Evaluation, evaluate, predictions
-from saywhy.fixing.examples import Example, examples
+from saywhy.fixing.examples import HeldOutExample, examples
 from saywhy.fixing.inputs import ImageInputs, check_outputs
 from saywhy.fixing.methods import FIX_METHODS, FixMethod, fix_method
 from saywhy.fixing.runs import Runs, complete, distinct, run_all
 from saywhy.fixing.train import Settings, Trainer
-from saywhy.fixing.verdict import Verdict, deciding_split, verdict
+from saywhy.fixing.verdict import FixVerdict, deciding_split, verdict
 from saywhy.io.atomic import write_text
 from saywhy.models import Model, load
 from saywhy.models.weights import load_weights
@@ -67,11 +67,11 @@ class Fix:
     method: str
     before: Evaluation
     runs: Runs
-    verdict: Verdict | None
+    verdict: FixVerdict | None
     layer: str
     hinted: tuple[int, int]
     settings: Settings
-    examples: tuple[Example, ...] = ()
+    examples: tuple[HeldOutExample, ...] = ()
     stopped: str = ""
 
     def record(self) -> dict[str, Any]:
