@@ -1,14 +1,16 @@
 """A folder of images with a shortcut, for ``saywhy fix``: ``python -m saywhy.toybox.shortcut out/shortcut``.
 
-Four kinds of objects; nearly every training image shows its kind at its home (a boat at sea, a car in the street), so
-that a classifier can go by the background. In "shifted" no kind is at its home. The folder holds images, their groups,
-masks of the objects of a few images as hints, a network and its weights after ordinary training.
+Four kinds of objects, and a shortcut that gives the class away in nearly every training image: a sticker in a corner,
+whose colour is that of the class, or the background, which is the home of the kind (a boat at sea, a car in the
+street). In "shifted" the sticker has another class's colour, and no kind is at its home. The folder holds images, their
+groups, masks of the objects of a few images as hints, a network, and its weights after ordinary training.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -21,10 +23,12 @@ from torch.nn import functional as F
 from saywhy.io.atomic import write_text
 from saywhy.toybox.models.classifier import ToyboxClassifier, normalised
 from saywhy.toybox.scenes.kinds import CATALOGUE
-from saywhy.toybox.scenes.scene import Scene, scene
+from saywhy.toybox.scenes.scene import scene
+from saywhy.toybox.scenes.seeded_random import SeededRandom
 from saywhy.training.checkpoint import save_weights
 from saywhy.training.command import Threads, run_recipe
 from saywhy.training.loop import Plan, augment, optimize
+from saywhy.validation import validate
 
 KINDS = ("boat", "bird", "car", "cat")
 """Their homes are the sea, snow, a street and a room."""
@@ -32,8 +36,25 @@ KINDS = ("boat", "bird", "car", "cat")
 SIDE = 64
 """Side of an image in pixels."""
 
-DRAWN_FROM = {"train": "biased-train", "val": "biased-val", "test": "biased-val", "shifted": "biased-test"}
-"""The split of Toybox that each split is drawn from; "test" continues where "val" ends."""
+Shortcut = Literal["sticker", "background"]
+
+DRAWN_FROM: dict[Shortcut, dict[str, str]] = {
+    "sticker": {"train": "train", "val": "val", "test": "test", "shifted": "test"},
+    "background": {"train": "biased-train", "val": "biased-val", "test": "biased-val", "shifted": "biased-test"},
+}
+"""By shortcut the split of Toybox that each split is drawn from; "shifted" and "test" have different scenes."""
+
+FIRST = {"train": 0, "val": 0, "test": 300_000, "shifted": 600_000}
+"""The index of the first scene of each split."""
+
+TIE = 0.95
+"""Probability that the sticker has the colour of the class, as that of a kind to be at its home; 0 in "shifted"."""
+
+STICKER = 14
+"""Side of a sticker in pixels."""
+
+COLOURS = ((220, 40, 40), (40, 160, 60), (50, 80, 220), (240, 200, 30))
+"""The sticker's colour for each of ``KINDS``."""
 
 HINTED = 0.06
 """The share of training images with a hint, as in the paper of HINT."""
@@ -53,41 +74,67 @@ def network():
 '''
 
 
-def shortcut_scenes(split: str, each: int, start: int = 0) -> Iterator[tuple[str, Scene]]:
-    """Yield ``each`` scenes of every kind with exactly one of the kinds, and the kind.
+@dataclass(frozen=True, eq=False)
+class ShortcutImage:
+    """An image with one of the kinds.
 
-    >>> [kind for kind, _ in shortcut_scenes("shifted", 1)].count("cat")
-    1
+    Attributes:
+        pixels: [side, side, 3] uint8.
+        kind: its class.
+        mask: [side, side] the objects of the kind, without what a sticker hides.
+        tied: whether the shortcut gives the class away.
+    """
+
+    pixels: np.ndarray
+    kind: str
+    mask: np.ndarray
+    tied: bool
+
+
+def shortcut_images(shortcut: Shortcut, split: str, each: int, seed: int = 0) -> Iterator[ShortcutImage]:
+    """Yield ``each`` images of every kind, each with exactly one of the kinds.
+
+    >>> found = list(shortcut_images("sticker", "shifted", 1))
+    >>> len(found), any(image.tied for image in found)
+    (4, False)
     """
     left = dict.fromkeys(KINDS, each)
-    for index in count(start):
+    for index in count(seed * 1_000_000 + FIRST[split]):
         if not any(left.values()):
             return
-        drawn = scene(DRAWN_FROM[split], index, SIDE)
+        drawn = scene(DRAWN_FROM[shortcut][split], index, SIDE)
         present = {one.kind for one in drawn.objects} & set(KINDS)
-        if len(present) == 1 and left[kind := present.pop()]:
-            left[kind] -= 1
-            yield kind, drawn
+        if len(present) != 1 or not left[kind := present.pop()]:
+            continue
+        left[kind] -= 1
+        pixels, mask = drawn.image.copy(), np.logical_or.reduce([one.mask for one in drawn.objects if one.kind == kind])
+        tied = drawn.background == CATALOGUE[kind].home
+        if shortcut == "sticker":
+            rng = SeededRandom("toybox", "sticker", split, index)
+            tied = split != "shifted" and rng.bernoulli(TIE)
+            shown = kind if tied else rng.choice([other for other in KINDS if other != kind])
+            pixels[:STICKER, :STICKER] = COLOURS[KINDS.index(shown)]
+            mask[:STICKER, :STICKER] = False
+        yield ShortcutImage(pixels, kind, mask, tied)
 
 
-def write_shortcut(folder: Path, each: int, tests: int, seed: int, epochs: int, progress: Progress) -> dict[str, str]:
+def write_shortcut(
+    folder: Path, shortcut: Shortcut, each: int, tests: int, seed: int, epochs: int, progress: Progress
+) -> dict[str, str]:
     """Draw the images, write the folder, and train the network on them; returns what was written."""
-    start, rows, images, labels = seed * 1_000_000, ["file,group"], [], []
-    for split in DRAWN_FROM:
+    rows, images, labels = ["file,group"], [], []
+    for split in FIRST:
         wanted = {"train": each, "val": 2 * tests}.get(split, tests)
         bar = progress.add_task(f"drawing {split}", total=wanted * len(KINDS), loss="")
-        first = start + 500_000 if split == "test" else start
-        for number, (kind, drawn) in enumerate(shortcut_scenes(split, wanted, first)):
-            file = f"{split}/{kind}/{number:05}.png"
-            home = drawn.background == CATALOGUE[kind].home
-            rows.append(f"{file},{kind} {'at home' if home else 'elsewhere'}")
-            _write(folder / file, drawn.image)
+        for number, one in enumerate(shortcut_images(shortcut, split, wanted, seed)):
+            file = f"{split}/{one.kind}/{number:05}.png"
+            rows.append(f"{file},{one.kind} {'with' if one.tied else 'against'} the shortcut")
+            _write(folder / file, one.pixels)
             if split == "train":
-                images.append(drawn.image)
-                labels.append(KINDS.index(kind))
-            if split != "train" or number % round(1 / HINTED) == 0:
-                mask = np.logical_or.reduce([one.mask for one in drawn.objects if one.kind == kind])
-                _write(folder / "hints" / file, mask.astype(np.uint8) * 255)
+                images.append(one.pixels)
+                labels.append(KINDS.index(one.kind))
+            if (split != "train" or number % round(1 / HINTED) == 0) and one.mask.any():
+                _write(folder / "hints" / file, one.mask.astype(np.uint8) * 255)
             progress.advance(bar)
     write_text(folder / "groups.csv", "\n".join(rows) + "\n")
     write_text(folder / "network.py", NETWORK.format(labels=list(KINDS), side=SIDE))
@@ -126,6 +173,7 @@ def _write(path: Path, pixels: np.ndarray) -> None:
 
 def main(
     folder: Annotated[Path, typer.Argument(help="The folder to write.")],
+    shortcut: Annotated[str, typer.Option(help="sticker or background.")] = "sticker",
     each: Annotated[int, typer.Option(min=10, help="Training images of each kind.")] = 150,
     tests: Annotated[
         int, typer.Option(min=5, help="Images of each kind in test and in shifted; val has twice as many.")
@@ -134,8 +182,12 @@ def main(
     epochs: Annotated[int, typer.Option(min=1, help="Epochs of training.")] = 12,
     threads: Threads = 2,
 ) -> None:
-    """Write a folder of images in which the background gives the class away, and train a classifier on it."""
-    run_recipe(lambda progress: write_shortcut(folder, each, tests, seed, epochs, progress), threads)
+    """Write a folder of images in which a shortcut gives the class away, and train a classifier on it."""
+
+    def write(progress: Progress) -> dict[str, str]:
+        return write_shortcut(folder, validate("shortcut", shortcut, Shortcut), each, tests, seed, epochs, progress)
+
+    run_recipe(write, threads)
 
 
 if __name__ == "__main__":
