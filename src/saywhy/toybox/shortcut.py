@@ -3,7 +3,8 @@
 Four kinds of objects, and a shortcut that gives the class away in nearly every training image: a sticker in a corner,
 whose colour is that of the class, or the background, which is the home of the kind (a boat at sea, a car in the
 street). In "shifted" the sticker has another class's colour, and no kind is at its home. The folder holds images, their
-groups, masks of the objects of a few images as hints, a network, and its weights after ordinary training.
+groups, masks of the objects of a few images as hints, a network, and its weights after ordinary training. The network
+is ``toybox:classifier`` with a new last layer, as people train a network that was trained on other images before.
 """
 
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from saywhy.io.atomic import write_text
+from saywhy.models import load
 from saywhy.toybox.models.classifier import ToyboxClassifier, normalised
 from saywhy.toybox.scenes.kinds import CATALOGUE
 from saywhy.toybox.scenes.scene import scene
@@ -59,19 +61,33 @@ COLOURS = ((220, 40, 40), (40, 160, 60), (50, 80, 220), (240, 200, 30))
 HINTED = 0.06
 """The share of training images with a hint, as in the paper of HINT."""
 
-PLAN = Plan((), batch=32, rate=4e-3, warmup=50)
+PLAN = Plan((), batch=32, rate=2e-3, warmup=20)
 
-NETWORK = '''"""The network of the folder: four classes, images of {side} x {side} pixels."""
+NETWORK = '''"""The network of the folder: toybox:classifier with a new last layer, images of {side} x {side} pixels."""
 
-from saywhy.toybox.models.classifier import MEAN, STD, ToyboxClassifier
+from saywhy.toybox.models.classifier import MEAN, STD
+from saywhy.toybox.shortcut import fresh
 
 labels = {labels}
 input_size, mean, std = {side}, MEAN, STD
 
 
 def network():
-    return ToyboxClassifier(len(labels))
+    return fresh()
 '''
+
+
+def fresh(seed: int = 0) -> ToyboxClassifier:
+    """Return ``toybox:classifier`` with a last layer for ``KINDS``, with random weights.
+
+    >>> fresh()(torch.zeros(1, 3, 64, 64)).shape
+    torch.Size([1, 4])
+    """
+    network: ToyboxClassifier = load("toybox:classifier").module  # type: ignore[assignment]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network.head = nn.Linear(network.head.in_features, len(KINDS))
+    return network
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,9 +162,7 @@ def write_shortcut(
 
 def train(images: Tensor, labels: Tensor, seed: int, epochs: int, progress: Progress) -> ToyboxClassifier:
     """Train a classifier on images (count, 3, height, width) uint8, without hints."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = ToyboxClassifier(len(KINDS))
+    network = fresh(seed)
     plan = Plan((), PLAN.batch, PLAN.rate, warmup=PLAN.warmup, seed=seed)
     order = [torch.randperm(len(images), generator=torch.Generator().manual_seed(seed + e)) for e in range(epochs)]
     batches = torch.cat(order).split(plan.batch)
