@@ -17,21 +17,21 @@ DECAYS = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
 
 
 def last_linear(network: nn.Module, run: Callable[[], Tensor]) -> nn.Linear:
-    """The linear layer whose output is the class scores.
+    """The linear layer, with biases, whose output is the class scores.
 
     Args:
         network: the network.
         run: runs it on some images and returns the class scores.
 
     Raises:
-        InputError: the class scores are not the output of a linear layer.
+        InputError: the class scores are not the output of a linear layer with biases.
 
     >>> network = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
     >>> last_linear(network, lambda: network(torch.zeros(1, 4)))
     Linear(in_features=4, out_features=2, bias=True)
     """
     outputs: list[tuple[nn.Linear, Tensor]] = []
-    layers = [part for part in network.modules() if isinstance(part, nn.Linear)]
+    layers = [part for part in network.modules() if isinstance(part, nn.Linear) and part.bias is not None]
     hooks = [part.register_forward_hook(lambda m, _, out: outputs.append((m, out.detach()))) for part in layers]
     try:
         scores = run().detach()
@@ -43,7 +43,7 @@ def last_linear(network: nn.Module, run: Callable[[], Tensor]) -> nn.Linear:
             return layer
     raise InputError(
         f"DFR trains the last linear layer again, and the class scores of {type(network).__name__} are not the output "
-        "of one. Leave 'dfr' out."
+        "of one with biases. Leave 'dfr' out."
     )
 
 

@@ -238,11 +238,14 @@ class Trainer:
 
         few = validation[:4]
         layer = last_linear(network, lambda: predictions(self.model, network, inputs, few))
-        W, b, _ = retrained(features_of(layer, run), inputs.labels[validation], groups, layer.out_features, seed)
+        W, b, _ = retrained(
+            features_of(layer, run), inputs.labels[validation], groups, max(2, layer.out_features), seed
+        )
+        if layer.out_features == 1:  # the log-odds of class 1
+            W, b = W[1:] - W[:1], b[1:] - b[:1]
         with torch.no_grad():
             layer.weight.copy_(W)
-            if layer.bias is not None:
-                layer.bias.copy_(b)
+            layer.bias.copy_(b)
 
 
 def _worst_group_loss(losses: Tensor, groups: Tensor, learner: _Learner) -> Tensor:
