@@ -28,9 +28,9 @@ from saywhy.fixing.evaluate import Evaluation, evaluate, predictions
 from saywhy.fixing.examples import Example, examples
 from saywhy.fixing.inputs import ImageInputs, check_outputs
 from saywhy.fixing.methods import FIX_METHODS, FixMethod, fix_method
-from saywhy.fixing.runs import Runs, complete, distinct, run_all
+from saywhy.fixing.runs import complete, distinct, run_all
 from saywhy.fixing.train import Settings, Trainer
-from saywhy.fixing.verdict import Verdict, deciding_split, verdict
+from saywhy.fixing.verdict import Runs, Verdict, deciding_split, verdict
 from saywhy.io.atomic import write_text
 from saywhy.models import Model, load
 from saywhy.models.weights import load_weights
@@ -51,7 +51,7 @@ class Fix:
     """A fixed model, and what it was compared with.
 
     Attributes:
-        model: a copy of the model with the weights of the first seed of ``method``.
+        model: a copy of the model, float32 on the CPU, with the weights of the first seed of ``method``.
         method: the method that was asked for.
         before: the model as it was given.
         runs: evaluations of every method and seed that is finished, ``method`` included.
@@ -159,7 +159,9 @@ def fix(
         validate("rate", rate, PositiveFloat),
         validate("weight", weight, NonNegativeFloat),
     )
-    loaded = model if isinstance(model, Model) else load(model)
+    given = model if isinstance(model, Model) else load(model)
+    # All but training runs on the CPU in float32, whatever the network's device and precision are.
+    loaded = replace(given, module=copy.deepcopy(given.module).cpu().float())
     images = data if isinstance(data, LabelledImages) else read_labelled(data)
     known = read_hints(hints, images) if isinstance(hints, str | os.PathLike) else hints
     _check_splits(images)
@@ -168,6 +170,8 @@ def fix(
     check_outputs(images, predictions(loaded, loaded.module, inputs, first).shape[1])
     watched, name = _layer(loaded, inputs, layer, layout)
     trainer = Trainer(loaded, inputs, watched, settings, Devices(accelerator, devices))
+    for each in (judged, *others):
+        trainer.check(each)
     folder = Path(out)
     before = evaluate(loaded, loaded.module, inputs, watched)
     runs, stopped = run_all(trainer, [judged, *others], seeds, folder)
@@ -222,7 +226,7 @@ def _collected(
     groups = None if trainer.inputs.groups is None else trainer.inputs.groups[rows].tolist()
     found = verdict(judged.name, before, whole, groups) if whole else None
     trained = len(trainer.inputs.data.indices("train"))
-    hinted = len([i for i in trainer.inputs.hinted.tolist() if trainer.inputs.data.splits[i] == "train"])
+    hinted = len(trainer.inputs.hinted_of("train"))
     result = Fix(
         fixed, judged.name, before, runs, found, layer, (hinted, trained), trainer.settings,
         examples(model, fixed, trainer), stopped,

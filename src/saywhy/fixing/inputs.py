@@ -1,6 +1,8 @@
 """The images of a data set as inputs of a model, with their labels, groups and hints."""
 
+import hashlib
 from collections.abc import Mapping
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -56,6 +58,21 @@ class ImageInputs:
         self._kept: dict[int, tuple[Tensor, Tensor | None]] = {}
         self._left = budget
         self._size: tuple[int, int] | None = None
+
+    @cached_property
+    def digest(self) -> str:
+        """Identifies the names of images, their labels, splits and groups, and the pixels of their hints."""
+        found = hashlib.sha256()
+        groups = [None] * len(self.data) if self.groups is None else self.groups.tolist()
+        for file, *known in zip(self.data.files, self.labels.tolist(), self.data.splits, groups, strict=True):
+            found.update(repr((file, *known)).encode())
+            if file in self._hints:
+                found.update(np.asarray(self._hints[file], np.float32).tobytes())
+        return found.hexdigest()[:16]
+
+    def hinted_of(self, split: str) -> Int[Tensor, " hinted"]:
+        """The indices of a split's images with a hint."""
+        return torch.tensor([i for i in self.hinted.tolist() if self.data.splits[i] == split], dtype=torch.long)
 
     def images(self, indices: Int[Tensor, " batch"]) -> Images:
         """The inputs of some images.

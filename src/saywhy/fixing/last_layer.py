@@ -86,17 +86,12 @@ def retrained(
 
     Differs from the paper: the penalty is that of squares, not of absolute values.
     """
-    present, counts = groups.unique(return_counts=True)
-    if int(counts.min()) < 2:
-        raise InputError(
-            f"DFR needs two images of every group on 'val', and group {int(present[counts.argmin()])} has "
-            f"{int(counts.min())}. Move images from train to val, or leave 'dfr' out."
-        )
+    check_group_sizes(groups)
     generator = torch.Generator().manual_seed(seed)
     mean, deviation = features.mean(0), features.std(0).clamp_min(1e-8)
     standard = (features - mean) / deviation
     half = torch.zeros(len(groups), dtype=torch.bool)
-    for group in present:  # half of every group, so that each is in both halves
+    for group in groups.unique():  # half of every group, so that each is in both halves
         rows = (groups == group).nonzero().squeeze(1)
         half[rows[torch.randperm(len(rows), generator=generator)[: len(rows) // 2]]] = True
     scores = []
@@ -114,6 +109,20 @@ def retrained(
     W, b = (torch.stack(part).mean(0) for part in zip(*fits, strict=True))
     W = W / deviation
     return W, b - W @ mean, decay
+
+
+def check_group_sizes(groups: Int[Tensor, " image"]) -> None:
+    """Check that every group has an image in both halves of the validation images.
+
+    Raises:
+        InputError: a group has fewer than two images.
+    """
+    present, counts = groups.unique(return_counts=True)
+    if int(counts.min()) < 2:
+        raise InputError(
+            f"DFR needs two images of every group on 'val', and group {int(present[counts.argmin()])} has "
+            f"{int(counts.min())}. Move images from train to val, or leave 'dfr' out."
+        )
 
 
 def _balanced(groups: Tensor, among: Tensor, generator: torch.Generator) -> Tensor:
