@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from saywhy.fixing.evaluate import Accuracy, Evaluation, group_accuracies
+from saywhy.fixing.evaluate import Evaluation, SplitAccuracy, group_accuracies
 from saywhy.fixing.grounding import Grounding
-from saywhy.fixing.verdict import Difference, Verdict, deciding_split, measure_of, verdict
+from saywhy.fixing.verdict import Difference, FixVerdict, deciding_split, measure_of, verdict
 from saywhy.statistics import student_margin
 
 IMAGES = 200
@@ -18,12 +18,12 @@ IMAGES = 200
 def evaluated(share: float, mass: float = 0.5, split: str = "shifted", jitter: float = 0.0) -> Evaluation:
     """Right on the first images; so networks of one test are right on nested sets of images."""
     right = [int(i < round((share + jitter) * IMAGES)) for i in range(IMAGES)]
-    return Evaluation({split: Accuracy(float(np.mean(right)), {}, right)}, Grounding(10, mass=mass))
+    return Evaluation({split: SplitAccuracy(float(np.mean(right)), {}, right)}, Grounding(10, mass=mass))
 
 
 def judged(
     before: float, hint: float, mass: tuple[float, float] = (0.5, 0.7), seeds: int = 1, **others: float
-) -> Verdict:
+) -> FixVerdict:
     """The verdict on "hint"; mass is before (and of all others), and of the method."""
     spread = [0.0] if seeds == 1 else np.linspace(-0.01, 0.01, seeds).tolist()
     runs = {("hint", seed): evaluated(hint, mass[1], jitter=j) for seed, j in enumerate(spread)}
@@ -75,7 +75,7 @@ def test_a_difference_within_chance_is_not_better():
 def opposite(first: int, last: int) -> Evaluation:
     right = [int(i < first or i >= IMAGES - last) for i in range(IMAGES)]
     return Evaluation(
-        {"shifted": Accuracy(float(np.mean(right)), {}, right)}, Grounding(10, mass=0.9 if first else 0.5)
+        {"shifted": SplitAccuracy(float(np.mean(right)), {}, right)}, Grounding(10, mass=0.9 if first else 0.5)
     )
 
 
@@ -88,7 +88,7 @@ class TestGroups:
         groups = torch.tensor([0] * len(rights[0]) + [1] * len(rights[1]))
         shares = group_accuracies(right.bool(), groups, self.NAMES)
         return Evaluation(
-            {"test": Accuracy(float(right.float().mean()), shares, right.tolist())}, Grounding(4, mass=0.5)
+            {"test": SplitAccuracy(float(right.float().mean()), shares, right.tolist())}, Grounding(4, mass=0.5)
         )
 
     def test_the_worst_group_decides_not_the_mean(self):
@@ -147,8 +147,8 @@ class TestIntervals:
 
 
 def test_shifted_data_decide_before_test_and_validation():
-    both = Evaluation({s: Accuracy(v) for s, v in (("val", 0.1), ("test", 0.2), ("shifted", 0.3))}, Grounding())
+    both = Evaluation({s: SplitAccuracy(v) for s, v in (("val", 0.1), ("test", 0.2), ("shifted", 0.3))}, Grounding())
     assert deciding_split(both) == "shifted"
     assert measure_of(both) == 0.3
-    assert deciding_split(Evaluation({"train": Accuracy(1), "val": Accuracy(0.1)}, Grounding())) == "val"
-    assert deciding_split(Evaluation({"val": Accuracy(1), "test": Accuracy(0.1)}, Grounding())) == "test"
+    assert deciding_split(Evaluation({"train": SplitAccuracy(1), "val": SplitAccuracy(0.1)}, Grounding())) == "val"
+    assert deciding_split(Evaluation({"val": SplitAccuracy(1), "test": SplitAccuracy(0.1)}, Grounding())) == "test"

@@ -23,7 +23,7 @@ AT_ONCE = 64
 
 
 @dataclass(frozen=True)
-class Accuracy:
+class SplitAccuracy:
     """How often a network is right on a split.
 
     Attributes:
@@ -51,7 +51,7 @@ class Evaluation:
         grounding: on held-out hints.
     """
 
-    accuracy: Mapping[str, Accuracy]
+    accuracy: Mapping[str, SplitAccuracy]
     grounding: Grounding
 
     def record(self) -> dict[str, Any]:
@@ -64,7 +64,7 @@ class Evaluation:
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> "Evaluation":
         """From plain data."""
-        accuracy = {split: Accuracy(**found) for split, found in record["accuracy"].items()}
+        accuracy = {split: SplitAccuracy(**found) for split, found in record["accuracy"].items()}
         return cls(accuracy, Grounding(**record["grounding"]))
 
 
@@ -91,13 +91,13 @@ def group_accuracies(
     return {names[g]: float(right[groups == g].float().mean()) for g in groups.unique().tolist()}
 
 
-def accuracy(model: Model, network: nn.Module, inputs: ImageInputs, split: str) -> Accuracy:
+def accuracy(model: Model, network: nn.Module, inputs: ImageInputs, split: str) -> SplitAccuracy:
     """The accuracy on a split, and of its groups."""
     indices = torch.tensor(inputs.data.indices(split))
     right = predicted(predictions(model, network, inputs, indices)) == inputs.labels[indices]
     groups = inputs.groups
     by_group = {} if groups is None else group_accuracies(right, groups[indices], inputs.data.group_names)
-    return Accuracy(float(right.float().mean()), by_group, right.int().tolist())
+    return SplitAccuracy(float(right.float().mean()), by_group, right.int().tolist())
 
 
 def evaluate(model: Model, network: nn.Module, inputs: ImageInputs, layer: Watched) -> Evaluation:

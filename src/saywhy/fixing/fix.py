@@ -25,12 +25,12 @@ from saywhy.explainer.config import ExplainConfig
 from saywhy.explainer.layers import LayerChoice
 from saywhy.explainer.prepare import prepare
 from saywhy.fixing.evaluate import Evaluation, evaluate, predictions
-from saywhy.fixing.examples import Example, examples
+from saywhy.fixing.examples import FixExample, examples
 from saywhy.fixing.inputs import ImageInputs, check_outputs
 from saywhy.fixing.methods import FIX_METHODS, FixMethod, fix_method
 from saywhy.fixing.runs import complete, distinct, run_all
 from saywhy.fixing.train import Settings, Trainer
-from saywhy.fixing.verdict import Runs, Verdict, deciding_split, verdict
+from saywhy.fixing.verdict import FixVerdict, Runs, deciding_split, verdict
 from saywhy.io.atomic import write_text
 from saywhy.models import Model, load
 from saywhy.models.weights import load_weights
@@ -67,11 +67,11 @@ class Fix:
     method: str
     before: Evaluation
     runs: Runs
-    verdict: Verdict | None
+    verdict: FixVerdict | None
     layer: str
     hinted: tuple[int, int]
     settings: Settings
-    examples: tuple[Example, ...] = ()
+    examples: tuple[FixExample, ...] = ()
     stopped: str = ""
 
     def record(self) -> dict[str, Any]:
@@ -200,10 +200,7 @@ def _layer(model: Model, inputs: ImageInputs, layer: str | None, layout: Layout 
             f"the classes' evidence passes through {len(found)} branches, {' and '.join(c.name for c in found)}, and "
             "training needs one layer. Name one with layer=, or a layer before them."
         )
-    watched = found[0].watched()
-    if watched.module is None:
-        raise LayerError("training needs a layer of the network, got the image itself. Name a layer with layer=.")
-    return watched, found[0].name
+    return found[0].watched(), found[0].name
 
 
 def _collected(

@@ -44,7 +44,7 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class FixVerdict:
     """Whether it was the hints.
 
     Attributes:
@@ -79,7 +79,7 @@ def measure_of(evaluation: Evaluation) -> float:
     return found.overall if found.worst_group is None else found.worst_group
 
 
-def verdict(method: str, before: Evaluation, runs: Runs, groups: Sequence[int] | None = None) -> Verdict:
+def verdict(method: str, before: Evaluation, runs: Runs, groups: Sequence[int] | None = None) -> FixVerdict:
     """Judge a method against the network before and all other methods.
 
     "Grounding helped" if the method is better than before and than every control on the measure that decides, and has
@@ -132,7 +132,7 @@ def verdict(method: str, before: Evaluation, runs: Runs, groups: Sequence[int] |
     elif controls and better and not failed and not helped:
         less = [d.than for d in grounded if not d.mean > 0]
         sentences.append(f"But no more evidence inside the hints than {' and '.join(less)}.")
-    return Verdict(word, method, f"{what} on {split}", tuple(differences), tuple(grounded), tuple(sentences))
+    return FixVerdict(word, method, f"{what} on {split}", tuple(differences), tuple(grounded), tuple(sentences))
 
 
 def _listed(methods: Sequence[str], found: Mapping[str, Difference]) -> str:
