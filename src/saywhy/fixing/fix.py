@@ -126,8 +126,9 @@ def fix(
 ) -> Fix:
     """Train a classifier so that it relies on what the hints say matters, and compare it with its controls.
 
-    Every method starts from the same weights, sees the same images in the same number of steps, and its epoch is chosen
-    on "val" by labels that it may see; "test" and "shifted" are for measuring only. A run that was stopped goes on.
+    Every method starts from the same weights, takes as many steps with as many images, and its epoch is chosen on "val"
+    by labels that it may see; "test" and "shifted" are for measuring only. JTT takes the steps of its first training in
+    addition. A run that was stopped goes on.
 
     Args:
         model: the classifier, with its preprocessing; it stays unchanged.

@@ -27,7 +27,7 @@ SCALE_STEPS = 4
 """Batches by which the size of the added loss is measured before training."""
 
 JTT_WEIGHT = 20.0
-"""How many times a misclassified image counts in JTT's second training (the paper's for CelebA is 50, here 20)."""
+"""How many times a misclassified image counts in JTT's second training (the paper's for CelebA is 50)."""
 
 GROUP_RATE = 0.01
 """The step of the group weights of group DRO, as published."""
