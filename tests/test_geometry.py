@@ -5,11 +5,13 @@ import math
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from jaxtyping import TypeCheckError
 from PIL import Image
 
 from saywhy.errors import InputError
-from saywhy.geometry import box, on_image, peak
+from saywhy.geometry import box, on_image, on_input, peak
 
 
 def hot(height: int, width: int, row: int, column: int) -> np.ndarray:
@@ -132,3 +134,27 @@ def test_on_image_of_6_megapixels_has_the_image_size():
     full = on_image(hot(7, 7, 3, 3), (0, 0, 3000, 2000), (3000, 2000))
     assert full.shape == (2000, 3000)
     assert Image.fromarray(full).size == (3000, 2000)
+
+
+@given(st.integers(1, 5), st.integers(1, 5), st.tuples(*[st.floats(-3, 3)] * 2, *[st.floats(0.5, 9)] * 2))
+def test_on_input_is_the_mean_over_what_a_pixel_shows(rows, columns, edges):
+    """In loops; what lies outside of the image counts as 0."""
+    values = np.random.default_rng(0).random((4, 6))
+    left, top, right, bottom = edges[0], edges[1], edges[0] + edges[2], edges[1] + edges[3]
+    found = on_input(values, (left, top, right, bottom), (rows, columns))
+    high, wide = (bottom - top) / rows, (right - left) / columns
+    for row in range(rows):
+        for column in range(columns):
+            total = 0.0
+            for y in range(4):
+                for x in range(6):
+                    down = min(top + (row + 1) * high, y + 1) - max(top + row * high, y)
+                    across = min(left + (column + 1) * wide, x + 1) - max(left + column * wide, x)
+                    total += values[y, x] * max(down, 0) * max(across, 0)
+            assert found[row, column] == pytest.approx(total / (high * wide), abs=1e-5)
+
+
+def test_on_input_undoes_on_image_for_cells_of_one_value():
+    grid = np.kron(np.array([[0.0, 1.0], [0.5, 0.25]]), np.ones((2, 2)))
+    painted = np.kron(grid, np.ones((3, 3)))
+    assert on_input(painted, (0, 0, 12, 12), (4, 4)).tolist() == grid.tolist()

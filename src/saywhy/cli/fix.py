@@ -104,7 +104,7 @@ def _show(found: Any) -> None:
     if found.verdict is not None:
         screen.say(f"{found.verdict}\n")
     shown = rows(found)
-    heads = [head for head in shown[0] if head not in ("title", "own", "selected")]
+    heads = [head for head in shown[0] if head not in ("title", "selected")]
     table = screen.table(*heads, whole=("method",), right=tuple(heads[2:]))
     for row in shown:
         table.add_row(*(row[head] for head in heads))

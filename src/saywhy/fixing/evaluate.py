@@ -1,6 +1,5 @@
 """What a network predicts, for which groups it is right, and what it relies on."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -9,13 +8,12 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from saywhy.datasets.labelled import SPLITS
 from saywhy.engine.capture import Watched
 from saywhy.fixing.grounding import Grounding, grounding
 from saywhy.fixing.inputs import ImageInputs
 from saywhy.fixing.passes import output_of, predicted
 from saywhy.models import Model
-
-SPLITS = ("train", "val", "test", "shifted")
 
 MOST_GROUNDED = 200
 """Images on which grounding is measured, at most."""
@@ -67,8 +65,7 @@ class Evaluation:
     def of(cls, record: Mapping[str, Any]) -> "Evaluation":
         """From plain data."""
         accuracy = {split: SplitAccuracy(**found) for split, found in record["accuracy"].items()}
-        measured: dict[str, Any] = {k: math.nan if v is None else v for k, v in record["grounding"].items()}
-        return cls(accuracy, Grounding(**measured))
+        return cls(accuracy, Grounding(**record["grounding"]))
 
 
 def predictions(
@@ -121,9 +118,9 @@ def evaluate(model: Model, network: nn.Module, inputs: ImageInputs, layer: Watch
 
 def held_out(inputs: ImageInputs) -> Tensor:
     """Images with hints on which no method was trained, of the split that decides if it has any."""
-    splits = inputs.data.splits
     for split in ("shifted", "test", "val"):
-        found = [i for i in inputs.hinted.tolist() if splits[i] == split]
-        if found:
-            return torch.tensor(found[:MOST_GROUNDED])
-    return torch.empty(0, dtype=torch.long)
+        found = inputs.hinted_of(split)
+        if len(found):
+            break
+    # Evenly from all of them, because files are often sorted by class.
+    return found[:: max(1, -(-len(found) // MOST_GROUNDED))]

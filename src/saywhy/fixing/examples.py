@@ -19,7 +19,7 @@ MOST = 6
 
 
 @dataclass(frozen=True)
-class HeldOutExample:
+class FixExample:
     """An image with maps of two networks.
 
     Attributes:
@@ -41,7 +41,7 @@ class HeldOutExample:
     answers: tuple[tuple[str, float], tuple[str, float]]
 
 
-def examples(before: Model, after: Model, trainer: Trainer) -> tuple[HeldOutExample, ...]:
+def examples(before: Model, after: Model, trainer: Trainer) -> tuple[FixExample, ...]:
     """The first held-out images with hints, class by class in turn."""
     inputs = trainer.inputs
     chosen = _in_turn(held_out(inputs), inputs.labels)[:MOST]
@@ -65,7 +65,7 @@ def examples(before: Model, after: Model, trainer: Trainer) -> tuple[HeldOutExam
     for row, index in enumerate(chosen.tolist()):
         image = inputs.data.open(index)
         found.append(
-            HeldOutExample(
+            FixExample(
                 inputs.data.files[index],
                 image,
                 before.preprocess(image)[1],

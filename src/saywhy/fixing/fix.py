@@ -25,12 +25,12 @@ from saywhy.explainer.config import ExplainConfig
 from saywhy.explainer.layers import LayerChoice
 from saywhy.explainer.prepare import prepare
 from saywhy.fixing.evaluate import Evaluation, evaluate, predictions
-from saywhy.fixing.examples import HeldOutExample, examples
+from saywhy.fixing.examples import FixExample, examples
 from saywhy.fixing.inputs import ImageInputs, check_outputs
 from saywhy.fixing.methods import FIX_METHODS, FixMethod, fix_method
-from saywhy.fixing.runs import Runs, complete, distinct, run_all
+from saywhy.fixing.runs import complete, distinct, run_all
 from saywhy.fixing.train import Settings, Trainer
-from saywhy.fixing.verdict import FixVerdict, deciding_split, verdict
+from saywhy.fixing.verdict import FixVerdict, Runs, deciding_split, verdict
 from saywhy.io.atomic import write_text
 from saywhy.models import Model, load
 from saywhy.models.weights import load_weights
@@ -51,7 +51,7 @@ class Fix:
     """A fixed model, and what it was compared with.
 
     Attributes:
-        model: a copy of the model with the weights of the first seed of ``method``.
+        model: a copy of the model, float32 on the CPU, with the weights of the first seed of ``method``.
         method: the method that was asked for.
         before: the model as it was given.
         runs: evaluations of every method and seed that is finished, ``method`` included.
@@ -71,7 +71,7 @@ class Fix:
     layer: str
     hinted: tuple[int, int]
     settings: Settings
-    examples: tuple[HeldOutExample, ...] = ()
+    examples: tuple[FixExample, ...] = ()
     stopped: str = ""
 
     def record(self) -> dict[str, Any]:
@@ -126,8 +126,9 @@ def fix(
 ) -> Fix:
     """Train a classifier so that it relies on what the hints say matters, and compare it with its controls.
 
-    Every method starts from the same weights, sees the same images in the same number of steps, and its epoch is chosen
-    on "val" by labels that it may see; "test" and "shifted" are for measuring only. A run that was stopped goes on.
+    Every method starts from the same weights, takes as many steps with as many images, and its epoch is chosen on "val"
+    by labels that it may see; "test" and "shifted" are for measuring only. JTT takes the steps of its first training in
+    addition. A run that was stopped goes on.
 
     Args:
         model: the classifier, with its preprocessing; it stays unchanged.
@@ -159,7 +160,9 @@ def fix(
         validate("rate", rate, PositiveFloat),
         validate("weight", weight, NonNegativeFloat),
     )
-    loaded = model if isinstance(model, Model) else load(model)
+    given = model if isinstance(model, Model) else load(model)
+    # All but training runs on the CPU in float32, whatever the network's device and precision are.
+    loaded = replace(given, module=copy.deepcopy(given.module).cpu().float())
     images = data if isinstance(data, LabelledImages) else read_labelled(data)
     known = read_hints(hints, images) if isinstance(hints, str | os.PathLike) else hints
     _check_splits(images)
@@ -198,10 +201,7 @@ def _layer(model: Model, inputs: ImageInputs, layer: str | None, layout: Layout 
             f"the classes' evidence passes through {len(found)} branches, {' and '.join(c.name for c in found)}, and "
             "training needs one layer. Name one with layer=, or a layer before them."
         )
-    watched = found[0].watched()
-    if watched.module is None:
-        raise LayerError("training needs a layer of the network, got the image itself. Name a layer with layer=.")
-    return watched, found[0].name
+    return found[0].watched(), found[0].name
 
 
 def _collected(
@@ -224,7 +224,7 @@ def _collected(
     groups = None if trainer.inputs.groups is None else trainer.inputs.groups[rows].tolist()
     found = verdict(judged.name, before, whole, groups) if whole else None
     trained = len(trainer.inputs.data.indices("train"))
-    hinted = len([i for i in trainer.inputs.hinted.tolist() if trainer.inputs.data.splits[i] == "train"])
+    hinted = len(trainer.inputs.hinted_of("train"))
     result = Fix(
         fixed, judged.name, before, runs, found, layer, (hinted, trained), trainer.settings,
         examples(model, fixed, trainer), stopped,

@@ -57,14 +57,17 @@ def grounding(
         indices: of images with a hint.
         layer: in ``network``.
     """
-    if not len(indices):
-        return Grounding()
     rows = []
-    for some in indices.split(AT_ONCE):
-        images, labels = inputs.images(some), inputs.labels[some]
-        rows.append(_measured(model, network, images, labels, inputs.hints(some), layer, int(some[0])))
-    mass, area, pointing, deletion, inside = torch.cat(rows, 1).double().mean(1).tolist()
-    return Grounding(len(indices), mass, area, pointing, deletion, inside)
+    for some in indices.split(AT_ONCE) if len(indices) else ():
+        hints = inputs.hints(some)
+        seen = hints[:, 0, 0].isfinite()  # the crop may leave nothing of a hint
+        if seen.any():
+            images, labels = inputs.images(some[seen]), inputs.labels[some[seen]]
+            rows.append(_measured(model, network, images, labels, hints[seen], layer, int(some[0])))
+    if not rows:
+        return Grounding()
+    measured = torch.cat(rows, 1)
+    return Grounding(measured.shape[1], *measured.double().mean(1).tolist())
 
 
 def positive_maps(

@@ -1,6 +1,8 @@
 """The images of a data set as inputs of a model, with their labels, groups and hints."""
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Mapping
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -9,7 +11,7 @@ from torch import Tensor
 
 from saywhy.alignment.importance import HumanMaps
 from saywhy.datasets.labelled import LabelledImages
-from saywhy.errors import InputError, SaywhyError
+from saywhy.errors import InputError
 from saywhy.geometry import on_input
 from saywhy.models import Model
 from saywhy.shapes import Images
@@ -54,19 +56,35 @@ class ImageInputs:
         self.groups = data.groups
         self.hinted = torch.tensor([i for i, file in enumerate(data.files) if file in hints], dtype=torch.long)
         self._kept: dict[int, tuple[Tensor, Tensor | None]] = {}
-        self._left, self._size = budget, (0, 0)
+        self._left = budget
+        self._size: tuple[int, int] | None = None
+
+    @cached_property
+    def digest(self) -> str:
+        """Identifies the names of images, their labels, splits and groups, and the pixels of their hints."""
+        found = hashlib.sha256()
+        groups = [None] * len(self.data) if self.groups is None else self.groups.tolist()
+        for file, *known in zip(self.data.files, self.labels.tolist(), self.data.splits, groups, strict=True):
+            found.update(repr((file, *known)).encode())
+            if file in self._hints:
+                found.update(np.asarray(self._hints[file], np.float32).tobytes())
+        return found.hexdigest()[:16]
+
+    def hinted_of(self, split: str) -> Int[Tensor, " hinted"]:
+        """The indices of a split's images with a hint."""
+        return torch.tensor([i for i in self.hinted.tolist() if self.data.splits[i] == split], dtype=torch.long)
 
     def images(self, indices: Int[Tensor, " batch"]) -> Images:
         """The inputs of some images.
 
         Raises:
-            InputError: the images have inputs of different sizes.
+            InputError: the images have inputs of different sizes, or a hint does not fit its image.
             ImageError: a file cannot be read.
         """
         return torch.stack([self._sample(i)[0] for i in indices.tolist()])
 
     def hints(self, indices: Int[Tensor, " batch"]) -> HumanMaps:
-        """The hints of some images in pixels of the input; NaN for an image without a hint."""
+        """The hints of some images in pixels of the input; NaN for an image of whose hint the input shows nothing."""
         samples = [self._sample(i) for i in indices.tolist()]
         return torch.stack([torch.full(x.shape[1:], torch.nan) if hint is None else hint for x, hint in samples])
 
@@ -75,10 +93,10 @@ class ImageInputs:
             return self._kept[index]
         assert self.model.preprocess is not None
         file = self.data.files[index]
-        fed, crop_box = self.model.preprocess(self.data.open(index))
+        image = self.data.open(index)
+        fed, crop_box = self.model.preprocess(image)
         size = (fed.shape[1], fed.shape[2])
-        if not self._kept and self._size == (0, 0):
-            self._size = size
+        self._size = self._size or size
         if size != self._size:
             raise InputError(
                 f"'{file}' becomes an input of {size[1]}×{size[0]} pixels, others of {self._size[1]}×{self._size[0]}: "
@@ -86,11 +104,25 @@ class ImageInputs:
             )
         hint = None
         if file in self._hints:
-            hint = torch.from_numpy(on_input(np.asarray(self._hints[file], np.float64), crop_box, size))
-        if (used := fed.numel() * fed.element_size()) <= self._left:
+            drawn = _checked(np.asarray(self._hints[file], np.float64), file, image.size)
+            hint = torch.from_numpy(on_input(drawn, crop_box, size))
+            hint = hint if bool(hint.any()) else None
+        if (used := sum(part.nbytes for part in (fed, hint) if part is not None)) <= self._left:
             self._left -= used
             self._kept[index] = (fed, hint)
         return fed, hint
+
+
+def _checked(
+    hint: Float[np.ndarray, "height width"], file: str, size: tuple[int, int]
+) -> Float[np.ndarray, "height width"]:
+    """A hint, if it has the size (width, height) of its image and values from 0 to 1."""
+    if hint.shape != size[::-1] or not ((hint >= 0) & (hint <= 1)).all():
+        raise InputError(
+            f"the hint of '{file}' must be a map of {size[0]}×{size[1]} pixels from 0 to 1, as its image is wide and "
+            f"high; got the shape {list(hint.shape)} and values from {hint.min():g} to {hint.max():g}."
+        )
+    return hint
 
 
 def _outputs_of(model: Model, data: LabelledImages) -> Int[Tensor, " class"]:
@@ -110,20 +142,13 @@ def _outputs_of(model: Model, data: LabelledImages) -> Int[Tensor, " class"]:
 
 
 def check_outputs(data: LabelledImages, outputs: int) -> None:
-    """Check that a model has an output for every class.
+    """Check that a model has an output for every class; one output is enough for two classes.
 
     Raises:
         InputError: it has fewer.
     """
-    if outputs < len(data.classes):
+    if outputs < len(data.classes) and (outputs, len(data.classes)) != (1, 2):
         raise InputError(
             f"{data.name} has {len(data.classes)} classes, and the model {outputs} outputs. Give a network with an "
             "output for every class."
         )
-
-
-def only(found: Sequence[int], what: str) -> Int[Tensor, " image"]:
-    """Indices as a tensor; refused if there are none."""
-    if not len(found):
-        raise SaywhyError(what)
-    return torch.tensor(list(found), dtype=torch.long)

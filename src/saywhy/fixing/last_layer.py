@@ -17,21 +17,21 @@ DECAYS = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
 
 
 def last_linear(network: nn.Module, run: Callable[[], Tensor]) -> nn.Linear:
-    """The linear layer whose output is the class scores.
+    """The linear layer, with biases, whose output is the class scores.
 
     Args:
         network: the network.
         run: runs it on some images and returns the class scores.
 
     Raises:
-        InputError: the class scores are not the output of a linear layer.
+        InputError: the class scores are not the output of a linear layer with biases.
 
     >>> network = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
     >>> last_linear(network, lambda: network(torch.zeros(1, 4)))
     Linear(in_features=4, out_features=2, bias=True)
     """
     outputs: list[tuple[nn.Linear, Tensor]] = []
-    layers = [part for part in network.modules() if isinstance(part, nn.Linear)]
+    layers = [part for part in network.modules() if isinstance(part, nn.Linear) and part.bias is not None]
     hooks = [part.register_forward_hook(lambda m, _, out: outputs.append((m, out.detach()))) for part in layers]
     try:
         scores = run().detach()
@@ -43,7 +43,7 @@ def last_linear(network: nn.Module, run: Callable[[], Tensor]) -> nn.Linear:
             return layer
     raise InputError(
         f"DFR trains the last linear layer again, and the class scores of {type(network).__name__} are not the output "
-        "of one. Leave 'dfr' out."
+        "of one with biases. Leave 'dfr' out."
     )
 
 
@@ -86,13 +86,12 @@ def retrained(
 
     Differs from the paper: the penalty is that of squares, not of absolute values.
     """
-    check_groups(groups, [f"group {g}" for g in range(int(groups.max()) + 1)])
-    present = groups.unique()
+    check_group_sizes(groups)
     generator = torch.Generator().manual_seed(seed)
     mean, deviation = features.mean(0), features.std(0).clamp_min(1e-8)
     standard = (features - mean) / deviation
     half = torch.zeros(len(groups), dtype=torch.bool)
-    for group in present:  # half of every group, so that each is in both halves
+    for group in groups.unique():  # half of every group, so that each is in both halves
         rows = (groups == group).nonzero().squeeze(1)
         half[rows[torch.randperm(len(rows), generator=generator)[: len(rows) // 2]]] = True
     scores = []
@@ -112,16 +111,16 @@ def retrained(
     return W, b - W @ mean, decay
 
 
-def check_groups(groups: Int[Tensor, " image"], names: Sequence[str]) -> None:
-    """Check that every group has two images.
+def check_group_sizes(groups: Int[Tensor, " image"]) -> None:
+    """Check that every group has an image in both halves of the validation images.
 
     Raises:
-        InputError: one has fewer.
+        InputError: a group has fewer than two images.
     """
-    counts = torch.bincount(groups, minlength=len(names))
+    present, counts = groups.unique(return_counts=True)
     if int(counts.min()) < 2:
         raise InputError(
-            f"DFR needs two images of every group on 'val', and '{names[int(counts.argmin())]}' has "
+            f"DFR needs two images of every group on 'val', and group {int(present[counts.argmin()])} has "
             f"{int(counts.min())}. Move images from train to val, or leave 'dfr' out."
         )
 

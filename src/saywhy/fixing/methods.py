@@ -54,28 +54,28 @@ class FixMethod:
 
 
 def _hint(batch: TrainingPass) -> Float[Tensor, ""]:
-    return ranking_loss(batch.importance("gradcam"), batch.cell_hints, reduction="pair")
+    return ranking_loss(batch.importance, batch.cell_hints, reduction="pair")
 
 
 def _random_hints(batch: TrainingPass) -> Float[Tensor, ""]:
     generator = torch.Generator().manual_seed((batch.seed * 1_000_003 + batch.step) % 2**63)
     fresh = torch.rand(batch.cell_hints.shape, generator=generator).to(batch.cell_hints)
     hints = torch.where(batch.cell_hints.isfinite(), fresh, torch.nan)
-    return ranking_loss(batch.importance("gradcam"), hints, reduction="pair")
+    return ranking_loss(batch.importance, hints, reduction="pair")
 
 
 def _irrelevant_hints(batch: TrainingPass) -> Float[Tensor, ""]:
-    return ranking_loss(batch.importance("gradcam"), 1 - batch.cell_hints, reduction="pair")
+    return ranking_loss(batch.importance, 1 - batch.cell_hints, reduction="pair")
 
 
 def _permuted_hints(batch: TrainingPass) -> Float[Tensor, ""]:
     hints, rows = batch.cell_hints.clone(), batch.hinted.nonzero().squeeze(1)
     hints[rows] = hints[rows.roll(1)] if len(rows) > 1 else torch.nan
-    return ranking_loss(batch.importance("gradcam"), hints, reduction="pair")
+    return ranking_loss(batch.importance, hints, reduction="pair")
 
 
 def _spread(batch: TrainingPass) -> Float[Tensor, ""]:
-    return spread_penalty(batch.importance("gradcam"), batch.cell_hints.isfinite(), reduction="pair")
+    return spread_penalty(batch.importance, batch.cell_hints.isfinite(), reduction="pair")
 
 
 def _rrr(batch: TrainingPass) -> Float[Tensor, ""]:
@@ -86,11 +86,11 @@ def _rrr(batch: TrainingPass) -> Float[Tensor, ""]:
 
 
 def _rrr_g(batch: TrainingPass) -> Float[Tensor, ""]:
-    return map_loss(batch.maps, (1 - batch.hints_at(batch.maps)).nan_to_num(0.0))
+    return map_loss(batch.maps, (1 - batch.map_hints).nan_to_num(0.0))
 
 
 def _mask(batch: TrainingPass) -> Float[Tensor, ""]:
-    return mask_loss(batch.maps, batch.hints_at(batch.maps))
+    return mask_loss(batch.maps, batch.map_hints)
 
 
 _ALL = (

@@ -7,8 +7,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from saywhy.alignment.importance import HumanMaps, Importance, ImportanceKind, cell_importance, network_importance
+from saywhy.alignment.importance import HumanMaps, Importance, cell_importance, network_importance
 from saywhy.engine import tree
 from saywhy.engine.capture import Capture, Watched, capture
 from saywhy.engine.preserve import exclusive_run
@@ -16,7 +17,7 @@ from saywhy.errors import WeightsError
 from saywhy.models import Model
 from saywhy.models.outputs import class_scores
 from saywhy.output import ModelOutput
-from saywhy.shapes import Images, Maps
+from saywhy.shapes import Images, Maps, at_least_float32
 
 MOST_CELLS = 14
 """Cells along each side of a map above which importances are means of several cells: pairs grow with the fourth power
@@ -57,40 +58,31 @@ class TrainingPass:
     @cached_property
     def maps(self) -> Maps:
         """Signed Grad-CAM of the right classes' scores, on the cells of the layer, placed on the image."""
-        return self._on_image("gradcam")
+        assert self.captured is not None, "no layer was asked for"
+        captured, layer = self.captured
+        A, G = captured.activations[layer.name], captured.gradients()[layer.name][:, 0]
+        maps = network_importance(at_least_float32(A), at_least_float32(G), "gradcam").unflatten(1, A.shape[2:])
+        return layer.layout.on_image(maps.unsqueeze(1), tuple(self.images.shape[2:])).squeeze(1)
 
-    def importance(self, kind: ImportanceKind) -> Importance:
-        """Importance of cells to the right class's score; at most ``MOST_CELLS`` cells a side."""
-        return pooled(self._on_image(kind)).flatten(1)
+    @property
+    def importance(self) -> Importance:
+        """Importance of cells to the right class's score, by Grad-CAM; at most ``MOST_CELLS`` cells a side."""
+        return pooled(self.maps).flatten(1)
 
     @cached_property
     def cell_hints(self) -> Importance:
-        """Human importance of the cells of :meth:`importance`; NaN for images without a hint."""
-        return self._cells(self.hints)
-
-    def hints_at(self, maps: Maps) -> Maps:
-        """The hints on the grid of maps: means over the cells, NaN for images without a hint."""
-        return F.interpolate(self.hints.unsqueeze(1), maps.shape[1:], mode="area").squeeze(1)
-
-    def _cells(self, human: HumanMaps) -> Importance:
-        grid = pooled(self.maps.detach()).shape[1:]
-        found = torch.full((len(human), grid.numel()), torch.nan)
+        """Human importance of the cells of :attr:`importance`; NaN for images without a hint."""
+        grid, human = pooled(self.maps.detach()).shape[1:], self.hints.cpu()
         known = human[:, 0, 0].isfinite()
-        found[known] = cell_importance(human[known].cpu().float(), (grid[0], grid[1]))
-        return found.to(human.device)
+        found = human.new_full((len(human), grid.numel()), torch.nan)
+        if known.any():
+            found[known] = cell_importance(human[known], (grid[0], grid[1]))
+        return found.to(self.hints.device)
 
-    def _on_image(self, kind: ImportanceKind) -> Maps:
-        assert self.captured is not None, "no layer was asked for"
-        (captured, layer), G = self.captured, self._gradients
-        A = captured.activations[layer.name]
-        maps = network_importance(A.float(), G.float(), kind).unflatten(1, A.shape[2:])
-        return layer.layout.on_image(maps.unsqueeze(1), tuple(self.images.shape[2:])).squeeze(1)
-
-    @cached_property
-    def _gradients(self) -> Tensor:
-        assert self.captured is not None, "no layer was asked for"
-        captured, layer = self.captured
-        return captured.gradients()[layer.name][:, 0]
+    @property
+    def map_hints(self) -> Maps:
+        """The hints on the grid of :attr:`maps`: means over the cells, NaN for images without a hint."""
+        return F.interpolate(self.hints.unsqueeze(1), self.maps.shape[1:], mode="area").squeeze(1)
 
 
 def training_pass(
@@ -125,11 +117,13 @@ def training_pass(
         return right_class_scores(outputs[-1], labels).unsqueeze(1)
 
     given = model.feed(images) if model.feed is not None else images
-    if layer is None:
-        right_scores(tree.call(network, given))
-        return TrainingPass(images, outputs[-1], labels, hints, None, step, seed)
-    captured = capture(network, given, [layer], right_scores, create_graph=True)
-    return TrainingPass(images, outputs[-1], labels, hints, (captured, layer), step, seed)
+    captured = None
+    with sdpa_kernel(SDPBackend.MATH):  # the gradients of fused attention have no derivative
+        if layer is None:
+            right_scores(tree.call(network, given))
+        else:
+            captured = capture(network, given, [layer], right_scores, create_graph=True), layer
+    return TrainingPass(images, outputs[-1], labels, hints, captured, step, seed)
 
 
 def output_of(model: Model, network: nn.Module, images: Images) -> ModelOutput:

@@ -12,11 +12,9 @@ from saywhy.errors import WeightsError
 from saywhy.fixing.evaluate import Evaluation, evaluate
 from saywhy.fixing.methods import FixMethod
 from saywhy.fixing.train import Trainer, layer_in
+from saywhy.fixing.verdict import Runs
 from saywhy.progress import counted
 from saywhy.training.checkpoint import remove_checkpoint, save_weights
-
-Runs = Mapping[tuple[str, int], Evaluation]
-"""Evaluations by method and seed."""
 
 
 def complete(runs: Runs, method: str) -> Runs:

@@ -19,26 +19,24 @@ class Sampler:
 
     Attributes:
         images: the indices of the training images.
-        hinted: those with a hint, of which a quarter of every batch is drawn; empty for methods without hints.
-        weights: for each image how often it is drawn; None draws each once in an epoch.
+        hinted: those with a hint.
+        mixed: whether a quarter of every batch is drawn from those with a hint.
         batch: images in a step.
         seed: of the order.
+        weights: for each image how often it is drawn; None draws each as often.
     """
 
     images: Int[Tensor, " image"]
     hinted: Int[Tensor, " hinted"]
+    mixed: bool
     batch: int
     seed: int
     weights: Float[Tensor, " image"] | None = None
 
     @property
     def steps(self) -> int:
-        """Steps of an epoch."""
-        return max(1, len(self.images) // self._plain)
-
-    @property
-    def _plain(self) -> int:
-        return self.batch - self._of_hinted
+        """Steps of an epoch, as many whether hinted images are mixed in or not."""
+        return max(1, len(self.images) // (self.batch - self._of_hinted))
 
     @property
     def _of_hinted(self) -> int:
@@ -47,21 +45,24 @@ class Sampler:
     def of(self, step: int) -> Int[Tensor, " batch"]:
         """The indices of a step's images.
 
-        >>> sampler = Sampler(torch.arange(8), torch.tensor([3]), batch=4, seed=0)
+        >>> sampler = Sampler(torch.arange(8), torch.tensor([3]), True, batch=4, seed=0)
         >>> sampler.steps, len(sampler.of(0)), int(sampler.of(0)[-1])
         (2, 4, 3)
         """
         epoch, at = divmod(step, self.steps)
-        generator = step_generator(self.seed, epoch)
-        if self.weights is None:
-            order = torch.randperm(len(self.images), generator=generator)
-        else:
-            order = torch.multinomial(self.weights, len(self.images), replacement=True, generator=generator)
-        taken = self.images[order[at * self._plain : (at + 1) * self._plain]]
-        if not self._of_hinted:
-            return taken
-        drawn = torch.randint(len(self.hinted), (self._of_hinted,), generator=step_generator(self.seed, -1 - step))
+        extra = self._of_hinted if self.mixed else 0
+        plain = self.batch - extra
+        taken = self.images[self._order(epoch, self.steps * plain)[at * plain : (at + 1) * plain]]
+        drawn = torch.randint(max(1, len(self.hinted)), (extra,), generator=step_generator(self.seed, -1 - step))
         return torch.cat([taken, self.hinted[drawn]])
+
+    def _order(self, epoch: int, count: int) -> Int[Tensor, " drawn"]:
+        """The numbers of at least ``count`` images."""
+        generator = step_generator(self.seed, epoch)
+        if self.weights is not None:
+            return torch.multinomial(self.weights, count, replacement=True, generator=generator)
+        images = len(self.images)
+        return torch.cat([torch.randperm(images, generator=generator) for _ in range(-(-count // images))])
 
 
 def group_weights(groups: Int[Tensor, " image"]) -> Float[Tensor, " image"]:

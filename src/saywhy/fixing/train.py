@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -15,7 +16,7 @@ from saywhy.engine.capture import Watched
 from saywhy.errors import InputError, WeightsError
 from saywhy.fixing.evaluate import group_accuracies, predictions
 from saywhy.fixing.inputs import ImageInputs
-from saywhy.fixing.last_layer import check_groups, features_of, last_linear, retrained
+from saywhy.fixing.last_layer import check_group_sizes, features_of, last_linear, retrained
 from saywhy.fixing.methods import FixMethod
 from saywhy.fixing.passes import TrainingPass, nan_if_not_finite, predicted, training_pass
 from saywhy.fixing.sampling import Sampler, group_weights, need_groups
@@ -26,7 +27,7 @@ SCALE_STEPS = 4
 """Batches by which the size of the added loss is measured before training."""
 
 JTT_WEIGHT = 20.0
-"""How many times a misclassified image counts in JTT's second training (the paper's for CelebA is 50, here 20)."""
+"""How many times a misclassified image counts in JTT's second training (the paper's for CelebA is 50)."""
 
 GROUP_RATE = 0.01
 """The step of the group weights of group DRO, as published."""
@@ -95,7 +96,7 @@ class Trainer:
             report: called after each step.
 
         Raises:
-            InputError: the method needs groups or hints that are not there.
+            InputError: as for :meth:`check`.
             TrainingError: a loss is NaN; the weights of the best epoch so far are kept in the checkpoint.
         """
         network = copy.deepcopy(self.model.module)
@@ -110,7 +111,7 @@ class Trainer:
             wrong = predicted(predictions(self.model, scout, self.inputs, training)) != self.inputs.labels[training]
             weights = torch.where(wrong, JTT_WEIGHT, 1.0)
             self._fit(network, method, seed, training, weights, checkpoint, report)
-        elif method.training == "reweight":
+        elif method.training in ("reweight", "groupdro"):
             groups = need_groups(self.inputs.groups, method.name, self.inputs.data.name)
             self._fit(network, method, seed, training, group_weights(groups[training]), checkpoint, report)
         else:
@@ -118,18 +119,19 @@ class Trainer:
         return {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
 
     def check(self, method: FixMethod) -> None:
-        """Check that the data have what a method needs, before anything is trained.
+        """Check that a method can be run, before anything is trained.
 
         Raises:
-            InputError: groups, images of a group, a last linear layer or hints are missing.
+            InputError: it needs hints of training images, groups, two validation images of each, or a last linear layer
+                that are not there.
         """
-        self.steps(method)
+        if method.term is not None and not len(self.inputs.hinted_of("train")):
+            raise InputError(f"'{method.name}' needs hints of training images, and none of them has one.")
         if "group" in method.sees:
             groups = need_groups(self.inputs.groups, method.name, self.inputs.data.name)
             if method.training == "dfr":
-                validation = torch.tensor(self.inputs.data.indices("val"))
-                check_groups(groups[validation], self.inputs.data.group_names)
-                self._last_layer(self.model.module, validation)
+                check_group_sizes(groups[torch.tensor(self.inputs.data.indices("val"))])
+                self._last_linear(self.model.module)
 
     def steps(self, method: FixMethod) -> int:
         """The steps of a run."""
@@ -140,21 +142,16 @@ class Trainer:
 
     def identity(self, method: FixMethod, seed: int) -> str:
         """Identifies a run: method, seed, settings, images, hints and the weights before."""
-        training = torch.tensor(self.inputs.data.indices("train"))
         parts = [method.name, str(seed), repr(self.settings), self.layer.name, str(self.layer.layout)]
-        parts += [_digest(self.inputs, training), self.model.digest()]
+        parts += [self.inputs.digest, self.model.digest()]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
     def _sampler(self, method: FixMethod, training: Tensor, seed: int, weights: Tensor | None) -> Sampler:
         # Images with hints are drawn more often for methods that see hints, for training without them too, and for
         # nobody else.
         mixed = "hint" in method.sees or method.name == "erm"
-        splits = self.inputs.data.splits
-        hinted = [i for i in self.inputs.hinted.tolist() if splits[i] == "train"] if mixed else []
-        if method.term is not None and not hinted:
-            raise InputError(f"'{method.name}' needs hints of training images, and none of them has one.")
         batch = min(self.settings.batch_size, len(training))
-        return Sampler(training, torch.tensor(hinted, dtype=torch.long), batch, seed, weights)
+        return Sampler(training, self.inputs.hinted_of("train"), mixed, batch, seed, weights)
 
     def _fit(
         self,
@@ -168,11 +165,7 @@ class Trainer:
         epochs: int | None = None,
     ) -> None:
         """Train a network, in place."""
-        settings, inputs = self.settings, self.inputs
-        dro = method.training == "groupdro"
-        groups = need_groups(inputs.groups, method.name, inputs.data.name) if dro else inputs.groups
-        if dro:
-            weights = group_weights(need_groups(groups, method.name, inputs.data.name)[training])
+        settings, inputs, groups = self.settings, self.inputs, self.inputs.groups
         sampler = self._sampler(method, training, seed, weights)
         learner = _Learner(network, len(inputs.data.group_names))
         scale = self._scale(learner, method, sampler)
@@ -181,17 +174,17 @@ class Trainer:
 
         def loss(model: nn.Module, step: int, share: slice) -> Tensor:
             try:
-                batch = self._pass(model, method, sampler.of(step)[share], step, seed)
-                if dro:
-                    return _worst_group_loss(batch.task_losses, groups[sampler.of(step)[share]], learner)  # type: ignore
+                indices = sampler.of(step)[share]
+                batch = self._pass(model, method, indices, step, seed)
+                if method.training == "groupdro" and groups is not None:
+                    return worst_group_loss(batch.task_losses, groups[indices], learner.group_weights)
                 task = batch.task_losses.mean()
                 return task if method.term is None else task + scale * method.term(batch)
             except WeightsError as error:
                 return nan_if_not_finite(error)
 
         kept = {
-            **plan.settings(), "method": method.name, "steps": steps, "scale": scale, "images": len(training),
-            "data": _digest(inputs, training),
+            **plan.settings(), "method": method.name, "steps": steps, "scale": scale, "data": inputs.digest,
         }  # fmt: skip
         validation = torch.tensor(inputs.data.indices("val"))
 
@@ -243,6 +236,10 @@ class Trainer:
         classes = max(2, len(self.inputs.data.classes))
         return float(f"{self.settings.weight * math.log(classes) / mean:.6g}")
 
+    def _last_linear(self, network: nn.Module) -> nn.Linear:
+        few = torch.tensor(self.inputs.data.indices("val")[:4])
+        return last_linear(network, lambda: predictions(self.model, network, self.inputs, few))
+
     def _retrain_last_layer(self, network: nn.Module, seed: int) -> None:
         inputs, validation = self.inputs, torch.tensor(self.inputs.data.indices("val"))
         groups = need_groups(inputs.groups, "dfr", inputs.data.name)[validation]
@@ -250,37 +247,51 @@ class Trainer:
         def run() -> Tensor:
             return predictions(self.model, network, inputs, validation)
 
-        layer = self._last_layer(network, validation)
-        W, b, _ = retrained(features_of(layer, run), inputs.labels[validation], groups, layer.out_features, seed)
+        layer = self._last_linear(network)
+        W, b, _ = retrained(
+            features_of(layer, run), inputs.labels[validation], groups, max(2, layer.out_features), seed
+        )
+        if layer.out_features == 1:  # the log-odds of class 1
+            W, b = W[1:] - W[:1], b[1:] - b[:1]
         with torch.no_grad():
             layer.weight.copy_(W)
-            if layer.bias is not None:
-                layer.bias.copy_(b)
+            layer.bias.copy_(b)
 
     def _last_layer(self, network: nn.Module, validation: Tensor) -> nn.Linear:
         few = validation[:4]
         return last_linear(network, lambda: predictions(self.model, network, self.inputs, few))
 
 
-def _worst_group_loss(losses: Tensor, groups: Tensor, learner: _Learner) -> Tensor:
-    """Group DRO (Sagawa et al., 2020, algorithm 1): a group's weight grows exponentially with its loss."""
-    present = F.one_hot(groups.to(losses.device), len(learner.group_weights)).to(losses)
-    counts = present.sum(0)
-    of_group = (present * losses.unsqueeze(1)).sum(0) / counts.clamp_min(1)
+def worst_group_loss(
+    losses: Float[Tensor, " batch"], groups: Int[Tensor, " batch"], weights: Float[Tensor, " group"]
+) -> Float[Tensor, ""]:
+    r"""Group DRO (Sagawa et al., 2020, algorithm 1): a group's weight grows exponentially with its loss.
+
+    :math:`q_g \leftarrow q_g \exp(\eta\, \ell_g)`, normalised; the loss is :math:`\sum_g q_g \ell_g`.
+
+    Args:
+        losses: of the images.
+        groups: of the images.
+        weights: q, whose sum is 1; changed in place.
+
+    >>> weights = torch.tensor([0.5, 0.5])
+    >>> round(worst_group_loss(torch.tensor([1.0, 3.0]), torch.tensor([0, 1]), weights).item(), 4)
+    2.01
+    >>> weights
+    tensor([0.4950, 0.5050])
+
+    Differs from the paper: a step sees a batch of several groups, each with its mean loss, as in the release; groups
+    without an image in it have the loss 0.
+    """
+    present = F.one_hot(groups.to(losses.device), len(weights)).to(losses)
+    of_group = (present * losses.unsqueeze(1)).sum(0) / present.sum(0).clamp_min(1)
     with torch.no_grad():
-        weights = learner.group_weights * torch.exp(GROUP_RATE * of_group.detach())
-        learner.group_weights.copy_(weights / weights.sum())
-    return (learner.group_weights.clone() * of_group).sum()
+        grown = weights * torch.exp(GROUP_RATE * of_group)
+        weights.copy_(grown / grown.sum())
+    return (weights.clone() * of_group).sum()
 
 
 def layer_in(network: nn.Module, layer: Watched, model: Model) -> Watched:
     """A layer of the model, in a copy of its network."""
     names = {id(module): name for name, module in model.module.named_modules()}
     return replace(layer, module=network.get_submodule(names[id(layer.module)]))
-
-
-def _digest(inputs: ImageInputs, training: Tensor) -> str:
-    """Identifies the training images, their labels, and which images have hints."""
-    lines = [f"{inputs.data.files[i]} {int(inputs.labels[i])}" for i in training.tolist()]
-    lines += [inputs.data.files[i] for i in inputs.hinted.tolist()]
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]

@@ -48,7 +48,8 @@ class FixVerdict:
     """Whether it was the hints.
 
     Attributes:
-        word: ``"grounding helped"``, ``"regularization helped"``, ``"neither"``, or ``"undecided"`` without controls.
+        word: ``"grounding helped"``, ``"regularization helped"``, ``"neither"``; ``"undecided"`` without controls, or
+            without held-out hints where they would decide.
         method: the method that was judged.
         measure: what decides, in words.
         differences: to the network before, and to all other methods.
@@ -83,9 +84,10 @@ def verdict(method: str, before: Evaluation, runs: Runs, groups: Sequence[int] |
 
     "Grounding helped" if the method is better than before and than every control on the measure that decides, and has
     more evidence inside the hints of held-out images than all of them; "regularization helped" if it is better than
-    before and than training without hints ("erm"), but not than every control with hints that say nothing; else
-    "neither". So the critique of HINT asks (Shrestha et al., 2020). Better means that the interval of the difference
-    lies above 0; since every one of the controls must be beaten, the number of comparisons makes nothing likelier.
+    before and than training without hints ("erm"), but not than every control with hints that say nothing, or without
+    more evidence inside the hints; else "neither". So the critique of HINT asks (Shrestha et al., 2020). Better means
+    that the interval of the difference lies above 0; since every one of the controls must be beaten, the number of
+    comparisons makes nothing likelier.
 
     Args:
         method: the method to judge.
@@ -108,23 +110,26 @@ def verdict(method: str, before: Evaluation, runs: Runs, groups: Sequence[int] |
     what = "worst-group accuracy" if before.accuracy[split].worst_group is not None else "accuracy"
     better = found["before"].better
     beats = [m for m in controls if found[m].better]
-    helped = better and bool(controls) and len(beats) == len(controls) and all(d.mean > 0 for d in grounded)
+    failed = [m for m in controls if m not in beats]
+    unknown = better and not failed and math.isnan(grounded[0].mean)
+    helped = better and not failed and all(d.mean > 0 for d in grounded)
     trained = "erm" not in found or found["erm"].better
     word = "grounding helped" if helped else "regularization helped" if better and trained else "neither"
-    word = word if controls else "undecided"
+    word = "undecided" if unknown or not controls else word
     sentences = [
         f"{what.capitalize()} on {split}: {np.mean([measure_of(e) for e in _of(runs, method)]):.3f} with '{method}', "
         f"{measure_of(before):.3f} before, difference {found['before']}."
     ]
     if not controls:
         sentences.append("No control was run, so nothing is known of what helped.")
-    failed = [m for m in controls if m not in beats]
     if better and failed:
         sentences.append(f"Not better than the control{'s' * (len(failed) > 1)} {_listed(failed, found)}.")
     lost = [m for m in others if not FIX_METHODS[m].control and found[m].worse]
     if lost:
         sentences.append(f"Worse than {_listed(lost, found)}.")
-    if better and not failed and not helped and controls:
+    if controls and unknown:
+        sentences.append("No held-out image has a hint, so nothing is known of what the network relies on.")
+    elif controls and better and not failed and not helped:
         less = [d.than for d in grounded if not d.mean > 0]
         sentences.append(f"But no more evidence inside the hints than {' and '.join(less)}.")
     return FixVerdict(word, method, f"{what} on {split}", tuple(differences), tuple(grounded), tuple(sentences))
@@ -155,16 +160,16 @@ def _image_interval(mine: Sequence[int], theirs: Sequence[int], groups: Sequence
     """A paired bootstrap interval over the images; of the lowest group's accuracy where groups are known."""
     both = np.stack([np.asarray(mine, float), np.asarray(theirs, float)], axis=1)
     rows = np.zeros(len(both), int) if groups is None else np.asarray(groups)
-    if (both[:, 0] == both[:, 1]).all():
-        # The bootstrap of equal networks has no width, which does not prove that they are equal on other images.
-        most = wilson(0.0, min(np.unique(rows, return_counts=True)[1]))[1]
-        return -most, most
     # One seed for both networks resamples the same images.
     worst = [
         np.min([bootstrap_distribution(both[rows == g, k], seed=int(g)) for g in np.unique(rows)], axis=0)
         for k in (0, 1)
     ]
-    return percentile_interval(worst[0] - worst[1])
+    low, high = percentile_interval(worst[0] - worst[1])
+    if low == high:  # no width, which does not prove that the difference is the same on other images
+        most = wilson(0.0, int(min(np.unique(rows, return_counts=True)[1])))[1]
+        low, high = max(-1.0, low - most), min(1.0, high + most)
+    return low, high
 
 
 def _of_grounding(than: str, mine: Sequence[Evaluation], theirs: Sequence[Evaluation]) -> Difference:

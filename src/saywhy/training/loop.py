@@ -23,7 +23,6 @@ Tell = Callable[[int, float], object]
 Loss = Callable[[nn.Module, int, slice], Tensor]
 """A function from the network, the number of a step, and the slice of the batch computed here, to the loss."""
 
-
 Select = Callable[[nn.Module], float]
 """A function from the network, in evaluation mode, to a score on validation data: higher is better."""
 
@@ -210,7 +209,7 @@ def optimize(
     network.train()
     model, *taken = fabric.setup(network, *optimizers(network, plan))
     plans = [[replace(plan, rate=group["lr"]) for group in optimizer.param_groups] for optimizer in taken]
-    with locked(checkpoint) if checkpoint is not None and fabric.is_global_zero else nullcontext():
+    with moved, locked(checkpoint) if checkpoint is not None and fabric.is_global_zero else nullcontext():
         done, seconds, best = _resume(checkpoint, settings, network, taken)
         begin = perf_counter() - seconds
         if not fabric.is_global_zero:
@@ -227,10 +226,11 @@ def optimize(
                 value = loss(model, step, share)
             if not bool(torch.isfinite(value)):
                 _use_best(network, best)
+                kept = checkpoint is not None and has_checkpoint(checkpoint)
                 raise TrainingError(
                     f"the loss of step {step + 1} of {steps} is {float(value.detach())}. Use a lower learning rate, or "
                     "a smaller weight of the term that was added to the loss."
-                    + (f" The last checkpoint is '{checkpoint}'." if checkpoint is not None and done < step else "")
+                    + (f" The last checkpoint is '{checkpoint}'." if kept else "")
                 )
             for optimizer in taken:
                 optimizer.zero_grad()
@@ -252,7 +252,6 @@ def optimize(
                 state |= {"best": best} if best else {}
                 progress = {"settings": settings, "step": step + 1, "seconds": perf_counter() - begin}
                 save_checkpoint(checkpoint, progress | state)
-    moved.remove()
     _use_best(network, best)
     network.cpu().eval()
     if not fabric.is_global_zero:

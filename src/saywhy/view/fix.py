@@ -21,7 +21,7 @@ from saywhy.view.scale import Scale
 from saywhy.view.sheet import fitted
 
 if TYPE_CHECKING:
-    from saywhy.fixing.examples import HeldOutExample
+    from saywhy.fixing.examples import FixExample
     from saywhy.fixing.fix import Fix
 
 WIDTH = 220
@@ -57,7 +57,7 @@ def save_fix(fix: "Fix", path: Path) -> Path:
     return path
 
 
-def _example(one: "HeldOutExample") -> dict[str, Any]:
+def _example(one: "FixExample") -> dict[str, Any]:
     """Return an image with its hint and both maps, as data URIs."""
     hint = np.where(one.hint.numpy() > 0.5 * float(one.hint.max()), one.hint.numpy(), 0.0)
     pictures = [hint, *one.maps.numpy()]
@@ -70,7 +70,7 @@ def _example(one: "HeldOutExample") -> dict[str, Any]:
     }
 
 
-def _image(one: "HeldOutExample", values: np.ndarray) -> str:
+def _image(one: "FixExample", values: np.ndarray) -> str:
     shown, crop_box = fitted(one.image, one.crop_box, WIDTH)
     made: Image.Image = heat_over(shown, values, crop_box, scale=Scale.of(values))
     buffer = io.BytesIO()
