@@ -1,6 +1,6 @@
 """DFR: only the last layer is trained again, on as many images of every group (Kirichenko et al., 2023)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float, Int

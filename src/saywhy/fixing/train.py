@@ -257,10 +257,6 @@ class Trainer:
             layer.weight.copy_(W)
             layer.bias.copy_(b)
 
-    def _last_layer(self, network: nn.Module, validation: Tensor) -> nn.Linear:
-        few = validation[:4]
-        return last_linear(network, lambda: predictions(self.model, network, self.inputs, few))
-
 
 def worst_group_loss(
     losses: Float[Tensor, " batch"], groups: Int[Tensor, " batch"], weights: Float[Tensor, " group"]
