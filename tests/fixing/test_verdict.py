@@ -18,13 +18,15 @@ IMAGES = 200
 def evaluated(share: float, mass: float = 0.5, split: str = "shifted", jitter: float = 0.0) -> Evaluation:
     """Right on the first images; so networks of one test are right on nested sets of images."""
     right = [int(i < round((share + jitter) * IMAGES)) for i in range(IMAGES)]
-    return Evaluation({split: SplitAccuracy(float(np.mean(right)), {}, right)}, Grounding(10, mass=mass))
+    return Evaluation(
+        {split: SplitAccuracy(float(np.mean(right)), {}, right)}, Grounding(10, rank=mass, deletion=mass / 2)
+    )
 
 
 def judged(
     before: float, hint: float, mass: tuple[float, float] = (0.5, 0.7), seeds: int = 1, **others: float
 ) -> FixVerdict:
-    """The verdict on "hint"; mass is before (and of all others), and of the method."""
+    """The verdict on "hint"; mass is the rank before (and of all others), and of the method, and twice the deletion."""
     spread = [0.0] if seeds == 1 else np.linspace(-0.01, 0.01, seeds).tolist()
     runs = {("hint", seed): evaluated(hint, mass[1], jitter=j) for seed, j in enumerate(spread)}
     for name, share in others.items():
@@ -46,7 +48,7 @@ HELPED, REGULAR, NEITHER, UNDECIDED = "grounding helped", "regularization helped
         (0.5, 0.9, (0.5, 0.7), {"erm": 0.6, "random_hints": 0.9}, REGULAR, "than the control 'random-hints'"),
         (0.5, 0.9, (0.5, 0.7), {"erm": 0.6, "random_hints": 0.99}, REGULAR, "than the control 'random-hints'"),
         (0.5, 0.9, (0.5, 0.7), {"erm": 0.6, "random_hints": 0.9, "spread": 0.9}, REGULAR, "controls 'random-hints'"),
-        (0.5, 0.9, (0.5, 0.4), {"erm": 0.6, "random_hints": 0.7}, REGULAR, "no more evidence inside the hints"),
+        (0.5, 0.9, (0.5, 0.4), {"erm": 0.6, "random_hints": 0.7}, NEITHER, "not better grounded: rank than before"),
         (0.5, 0.9, (0.5, 0.7), {"random_hints": 0.9}, REGULAR, "Not better than the control"),
         (0.5, 0.9, (0.5, 0.7), {"erm": 0.9, "random_hints": 0.7}, NEITHER, "Not better than the control 'erm'"),
         (0.5, 0.5, (0.5, 0.7), {"erm": 0.4, "random_hints": 0.4}, NEITHER, ""),
@@ -75,7 +77,8 @@ def test_a_difference_within_chance_is_not_better():
 def opposite(first: int, last: int) -> Evaluation:
     right = [int(i < first or i >= IMAGES - last) for i in range(IMAGES)]
     return Evaluation(
-        {"shifted": SplitAccuracy(float(np.mean(right)), {}, right)}, Grounding(10, mass=0.9 if first else 0.5)
+        {"shifted": SplitAccuracy(float(np.mean(right)), {}, right)},
+        Grounding(10, rank=0.9 if first else 0.5, deletion=0.2),
     )
 
 
@@ -88,7 +91,8 @@ class TestGroups:
         groups = torch.tensor([0] * len(rights[0]) + [1] * len(rights[1]))
         shares = group_accuracies(right.bool(), groups, self.NAMES)
         return Evaluation(
-            {"test": SplitAccuracy(float(right.float().mean()), shares, right.tolist())}, Grounding(4, mass=0.5)
+            {"test": SplitAccuracy(float(right.float().mean()), shares, right.tolist())},
+            Grounding(4, rank=0.5, deletion=0.5),
         )
 
     def test_the_worst_group_decides_not_the_mean(self):

@@ -7,7 +7,7 @@ from PIL import Image
 from torch import Tensor
 
 from saywhy.fixing.evaluate import held_out
-from saywhy.fixing.grounding import positive_maps
+from saywhy.fixing.grounding import right_class_maps
 from saywhy.fixing.passes import output_of
 from saywhy.fixing.train import Trainer, layer_in
 from saywhy.geometry import CropBox
@@ -51,7 +51,7 @@ def examples(before: Model, after: Model, trainer: Trainer) -> tuple[FixExample,
     maps, answers = [], []
     for model in (before, after):
         layer = layer_in(model.module, trainer.layer, trainer.model)
-        maps.append(positive_maps(model, model.module, images, labels, layer))
+        maps.append(right_class_maps(model, model.module, images, labels, layer).relu())
         output = output_of(model, model.module, images)
         probability = output.values("probability")
         if probability.shape[1] == 1:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int
+from scipy.stats import rankdata
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -28,6 +29,7 @@ class Grounding:
 
     Attributes:
         images: their number; 0 if none has a hint.
+        rank: Spearman's correlation of the cells' Grad-CAM with the hint, -1 to 1.
         mass: the share of Grad-CAM's positive evidence inside the hint, 0 to 1; an empty map counts as uniform.
         area: the share of the image that the hint covers, which is the mass of a uniform map.
         pointing: the share of images whose strongest cell lies in the hint.
@@ -38,6 +40,7 @@ class Grounding:
     """
 
     images: int = 0
+    rank: float = math.nan
     mass: float = math.nan
     area: float = math.nan
     pointing: float = math.nan
@@ -70,10 +73,10 @@ def grounding(
     return Grounding(measured.shape[1], *measured.double().mean(1).tolist())
 
 
-def positive_maps(
+def right_class_maps(
     model: Model, network: nn.Module, images: Images, labels: Int[Tensor, " batch"], layer: Watched
 ) -> Maps:
-    """Grad-CAM of the right classes, [batch, row, column] on the layer's cells, in evaluation mode."""
+    """Signed Grad-CAM of the right classes, [batch, row, column] on the layer's cells, in evaluation mode."""
 
     def scores(raw: object) -> Tensor:
         return right_class_scores(class_scores(model, model.output, len(images), raw), labels).unsqueeze(1)
@@ -81,7 +84,7 @@ def positive_maps(
     given = model.feed(images) if model.feed is not None else images
     captured = capture(network, given, [layer], scores)
     A, G = captured.activations[layer.name].float(), captured.gradients()[layer.name][:, 0].float()
-    maps = torch.einsum("bc,bcn->bn", G.flatten(2).mean(2), A.flatten(2)).relu().unflatten(1, A.shape[2:])
+    maps = torch.einsum("bc,bcn->bn", G.flatten(2).mean(2), A.flatten(2)).unflatten(1, A.shape[2:])
     return layer.layout.on_image(maps.unsqueeze(1), tuple(images.shape[2:])).squeeze(1)
 
 
@@ -95,7 +98,9 @@ def _measured(
     seed: int,
 ) -> Float[Tensor, "measure batch"]:
     space = (images.shape[2], images.shape[3])
-    maps = positive_maps(model, network, images, labels, layer)
+    signed = right_class_maps(model, network, images, labels, layer)
+    rank = _rank_correlation(signed, F.interpolate(hints.unsqueeze(1), signed.shape[1:], mode="area").squeeze(1))
+    maps = signed.relu()
     large = F.interpolate(maps.unsqueeze(1), space, mode="bilinear", align_corners=False).squeeze(1)
     empty = large.flatten(1).amax(1) <= 0
     large = torch.where(empty[:, None, None], 1.0, large)
@@ -117,7 +122,19 @@ def _measured(
         [_highest(torch.where(m, -1.0, n)[None], int(k))[0] for m, n, k in zip(inside, noise, sizes, strict=True)]
     )
     relied = fall(inside) - fall(elsewhere)
-    return torch.stack([mass, hints.flatten(1).mean(1), pointing, deletion, relied])
+    return torch.stack([rank, mass, hints.flatten(1).mean(1), pointing, deletion, relied])
+
+
+def _rank_correlation(one: Maps, other: Maps) -> Float[Tensor, " batch"]:
+    """Spearman's correlation of the cells, with mean ranks of ties; 0 for a map that is the same everywhere.
+
+    >>> _rank_correlation(torch.tensor([[[1.0, 2.0, 9.0]]]), torch.tensor([[[0.1, 0.2, 0.3]]]))
+    tensor([1.])
+    """
+    ranks = [torch.from_numpy(rankdata(m.flatten(1).cpu().numpy(), axis=1)) for m in (one, other)]
+    a, b = (r - r.mean(1, keepdim=True) for r in ranks)
+    scale = (a.norm(dim=1) * b.norm(dim=1)).clamp_min(torch.finfo(a.dtype).tiny)
+    return ((a * b).sum(1) / scale).float()
 
 
 def _probability(

@@ -36,6 +36,7 @@ def _means(found: list[Evaluation]) -> dict[str, str]:
         row[split] = _mean([e.accuracy[split].overall for e in found])
         if first.accuracy[split].worst_group is not None:
             row[f"{split}, worst group"] = _mean([e.accuracy[split].worst_group for e in found])
+    row["rank"] = _mean([e.grounding.rank for e in found])
     row["mass inside the hint"] = _mean([e.grounding.mass for e in found])
     row["pointing"] = _mean([e.grounding.pointing for e in found])
     row["deletion"] = _mean([e.grounding.deletion for e in found])

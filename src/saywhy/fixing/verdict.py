@@ -21,13 +21,15 @@ class Difference:
     Attributes:
         than: the other method, or "before".
         mean: the difference of the measure, over seeds.
-        low, high: its interval of 95 %: Student's over seeds; with one seed a paired bootstrap over images.
+        low, high: its interval of 95 %: Student's over seeds; with one seed a paired bootstrap over images, or NaN.
+        measure: of grounding; "" for accuracy.
     """
 
     than: str
     mean: float
     low: float
     high: float
+    measure: str = ""
 
     @property
     def better(self) -> bool:
@@ -53,7 +55,7 @@ class FixVerdict:
         method: the method that was judged.
         measure: what decides, in words.
         differences: to the network before, and to all other methods.
-        grounding: the difference of the mass inside the hint, to before and to every control.
+        grounding: the differences of rank and deletion on held-out hints, to before and to every control.
         sentences: the reasons; the first says what decides.
     """
 
@@ -82,12 +84,12 @@ def measure_of(evaluation: Evaluation) -> float:
 def verdict(method: str, before: Evaluation, runs: Runs, groups: Sequence[int] | None = None) -> FixVerdict:
     """Judge a method against the network before and all other methods.
 
-    "Grounding helped" if the method is better than before and than every control on the measure that decides, and has
-    more evidence inside the hints of held-out images than all of them; "regularization helped" if it is better than
-    before and than training without hints ("erm"), but not than every control with hints that say nothing, or without
-    more evidence inside the hints; else "neither". So the critique of HINT asks (Shrestha et al., 2020). Better means
-    that the interval of the difference lies above 0; since every one of the controls must be beaten, the number of
-    comparisons makes nothing likelier.
+    "Grounding helped" if the method is better than before and than every control on the measure that decides, and also
+    in the rank correlation of maps with held-out hints and in their deletion; "regularization helped" if it is better
+    than before and than training without hints ("erm"), but not than every control with hints that say nothing; else
+    "neither", also if it is more accurate than all and not better grounded. So the critique of HINT asks (Shrestha et
+    al., 2020). Better means that the interval of the difference lies above 0 (of grounding with one seed: the
+    difference). Since every one of the controls must be beaten, the number of comparisons makes nothing likelier.
 
     Args:
         method: the method to judge.
@@ -103,7 +105,8 @@ def verdict(method: str, before: Evaluation, runs: Runs, groups: Sequence[int] |
     ]
     found = {d.than: d for d in differences}
     grounded = [
-        _of_grounding(than, _of(runs, method), [before] if than == "before" else _of(runs, than))
+        _of_grounding(what, than, _of(runs, method), [before] if than == "before" else _of(runs, than))
+        for what in ("rank", "deletion")
         for than in ("before", *controls)
     ]
     split = deciding_split(before)
@@ -112,9 +115,11 @@ def verdict(method: str, before: Evaluation, runs: Runs, groups: Sequence[int] |
     beats = [m for m in controls if found[m].better]
     failed = [m for m in controls if m not in beats]
     unknown = better and not failed and math.isnan(grounded[0].mean)
-    helped = better and not failed and all(d.mean > 0 for d in grounded)
+    less = [d for d in grounded if not (d.mean > 0 if math.isnan(d.low) else d.better)]
+    helped = better and not failed and not less
     trained = "erm" not in found or found["erm"].better
-    word = "grounding helped" if helped else "regularization helped" if better and trained else "neither"
+    word = "regularization helped" if better and trained and failed else "neither"
+    word = "grounding helped" if helped else word
     word = "undecided" if unknown or not controls else word
     sentences = [
         f"{what.capitalize()} on {split}: {np.mean([measure_of(e) for e in _of(runs, method)]):.3f} with '{method}', "
@@ -130,8 +135,8 @@ def verdict(method: str, before: Evaluation, runs: Runs, groups: Sequence[int] |
     if controls and unknown:
         sentences.append("No held-out image has a hint, so nothing is known of what the network relies on.")
     elif controls and better and not failed and not helped:
-        less = [d.than for d in grounded if not d.mean > 0]
-        sentences.append(f"But no more evidence inside the hints than {' and '.join(less)}.")
+        listed = ", ".join(f"{d.measure} than {d.than} ({d.mean:+.3f})" for d in less)
+        sentences.append(f"More accurate than every control, but not better grounded: {listed}.")
     return FixVerdict(word, method, f"{what} on {split}", tuple(differences), tuple(grounded), tuple(sentences))
 
 
@@ -172,7 +177,7 @@ def _image_interval(mine: Sequence[int], theirs: Sequence[int], groups: Sequence
     return low, high
 
 
-def _of_grounding(than: str, mine: Sequence[Evaluation], theirs: Sequence[Evaluation]) -> Difference:
-    values = np.array([e.grounding.mass for e in mine]) - np.array([e.grounding.mass for e in theirs])
-    margin = student_margin(values) if len(values) > 1 else math.nan
-    return Difference(than, float(values.mean()), float(values.mean() - margin), float(values.mean() + margin))
+def _of_grounding(what: str, than: str, mine: Sequence[Evaluation], theirs: Sequence[Evaluation]) -> Difference:
+    one, other = (np.array([getattr(e.grounding, what) for e in some]) for some in (mine, theirs))
+    mean, margin = float((one - other).mean()), student_margin(one - other) if len(one) > 1 else math.nan
+    return Difference(than, mean, mean - margin, mean + margin, what)

@@ -49,8 +49,8 @@ DRAWN_FROM: dict[Shortcut, dict[str, str]] = {
 FIRST = {"train": 0, "val": 0, "test": 300_000, "shifted": 600_000}
 """The index of the first scene of each split."""
 
-TIE = 0.95
-"""Probability that the sticker has the colour of the class, as that of a kind to be at its home; 0 in "shifted"."""
+TIE = 0.98
+"""Probability that the sticker has the colour of the class (0.95 that a kind is at its home); 0 in "shifted"."""
 
 STICKER = 14
 """Side of a sticker in pixels."""
@@ -188,7 +188,7 @@ def _write(path: Path, pixels: np.ndarray) -> None:
 def main(
     folder: Annotated[Path, typer.Argument(help="The folder to write.")],
     shortcut: Annotated[str, typer.Option(help="sticker or background.")] = "sticker",
-    each: Annotated[int, typer.Option(min=10, help="Training images of each kind.")] = 150,
+    each: Annotated[int, typer.Option(min=10, help="Training images of each kind.")] = 100,
     tests: Annotated[
         int, typer.Option(min=5, help="Images of each kind in test and in shifted; val has twice as many.")
     ] = 40,
