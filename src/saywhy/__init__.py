@@ -1,4 +1,5 @@
-"""saywhy: ask a vision model why it said that, see the answer on the picture, and find out whether it can be trusted.
+"""saywhy: ask a vision model why it said that, see the answer on the picture, find out whether it can be trusted,
+and fix the model.
 
 >>> import saywhy, torch
 >>> network = saywhy.load("toybox:classifier", weights="random")
@@ -23,18 +24,21 @@ if typing.TYPE_CHECKING:
     from saywhy.checks.check import Check, check
     from saywhy.concepts.factorization import factorize
     from saywhy.concepts.textual import textual
+    from saywhy.fixing.fix import Fix, fix
     from saywhy.tasks.captioning.caption import caption
     from saywhy.tasks.vqa.ask import ask
 
 _ON_FIRST_USE = {
     "Benchmark": "saywhy.benchmarking.benchmark",
     "Check": "saywhy.checks.check",
+    "Fix": "saywhy.fixing.fix",
     "ask": "saywhy.tasks.vqa.ask",
     "benchmark": "saywhy.benchmarking.benchmark",
     "caption": "saywhy.tasks.captioning.caption",
     "check": "saywhy.checks.check",
     "checks": "saywhy.checks",
     "factorize": "saywhy.concepts.factorization",
+    "fix": "saywhy.fixing.fix",
     "metrics": "saywhy.metrics",
     "textual": "saywhy.concepts.textual",
 }
@@ -45,6 +49,7 @@ __all__ = [
     "Capture",
     "Check",
     "Explanation",
+    "Fix",
     "Input",
     "Layout",
     "Model",
@@ -60,6 +65,7 @@ __all__ = [
     "errors",
     "explain",
     "factorize",
+    "fix",
     "layers",
     "load",
     "methods",

@@ -15,12 +15,17 @@ from saywhy.statistics import student_margin
 IMAGES = 200
 
 
+def grounding_of(rank: float, deletion: float) -> Grounding:
+    """Of ten images; they vary in the same way in every network."""
+    wobble = np.linspace(-0.1, 0.1, 10)
+    each = {"rank": (rank + wobble).tolist(), "deletion": (deletion + wobble).tolist()}
+    return Grounding(10, rank=rank, deletion=deletion, each=each)
+
+
 def evaluated(share: float, mass: float = 0.5, split: str = "shifted", jitter: float = 0.0) -> Evaluation:
     """Right on the first images; so networks of one test are right on nested sets of images."""
     right = [int(i < round((share + jitter) * IMAGES)) for i in range(IMAGES)]
-    return Evaluation(
-        {split: SplitAccuracy(float(np.mean(right)), {}, right)}, Grounding(10, rank=mass, deletion=mass / 2)
-    )
+    return Evaluation({split: SplitAccuracy(float(np.mean(right)), {}, right)}, grounding_of(mass, mass / 2))
 
 
 def judged(
@@ -78,7 +83,7 @@ def opposite(first: int, last: int) -> Evaluation:
     right = [int(i < first or i >= IMAGES - last) for i in range(IMAGES)]
     return Evaluation(
         {"shifted": SplitAccuracy(float(np.mean(right)), {}, right)},
-        Grounding(10, rank=0.9 if first else 0.5, deletion=0.2),
+        grounding_of(0.9 if first else 0.5, 0.2),
     )
 
 
@@ -92,7 +97,7 @@ class TestGroups:
         shares = group_accuracies(right.bool(), groups, self.NAMES)
         return Evaluation(
             {"test": SplitAccuracy(float(right.float().mean()), shares, right.tolist())},
-            Grounding(4, rank=0.5, deletion=0.5),
+            grounding_of(0.5, 0.5),
         )
 
     def test_the_worst_group_decides_not_the_mean(self):
@@ -156,3 +161,15 @@ def test_shifted_data_decide_before_test_and_validation():
     assert measure_of(both) == 0.3
     assert deciding_split(Evaluation({"train": SplitAccuracy(1), "val": SplitAccuracy(0.1)}, Grounding())) == "val"
     assert deciding_split(Evaluation({"val": SplitAccuracy(1), "test": SplitAccuracy(0.1)}, Grounding())) == "test"
+
+
+def test_grounding_with_one_seed_needs_a_paired_interval_above_zero():
+    mine, theirs = evaluated(0.9, 0.5), evaluated(0.6, 0.5)
+    wobble = np.resize([0.2, -0.19], 10)
+    each = {"rank": (0.505 + wobble).tolist(), "deletion": [0.9] * 10}
+    unsure = Evaluation(mine.accuracy, Grounding(10, rank=0.505, deletion=0.9, each=each))
+    found = verdict("hint", evaluated(0.3, 0.5), {("hint", 0): unsure, ("erm", 0): theirs})
+    (rank, *_) = found.grounding
+    assert rank.mean == pytest.approx(0.005)
+    assert rank.low < 0 < rank.high
+    assert found.word == NEITHER

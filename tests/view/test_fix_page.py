@@ -32,8 +32,9 @@ WIDTHS = (320, 390, 768, 1280)
 def evaluated(share: float, mass: float) -> Evaluation:
     right = [int(i < round(100 * share)) for i in range(100)]
     groups = {f"{HOSTILE} {k}": share for k in range(2)}
+    each = {"rank": [mass / 2] * 40, "deletion": [mass / 10] * 40}
     accuracy = {split: SplitAccuracy(share, groups, right) for split in ("train", "val", "test", "shifted")}
-    return Evaluation(accuracy, Grounding(40, mass / 2, mass, 0.1, 0.5, mass / 10, 0.1))
+    return Evaluation(accuracy, Grounding(40, mass / 2, mass, 0.1, 0.5, mass / 10, 0.1, each))
 
 
 def made(stopped: str = "", judged: bool = True) -> Fix:

@@ -1,7 +1,8 @@
 """What a network relies on, measured on images with hints that it was not trained on."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -37,6 +38,7 @@ class Grounding:
             less its fall for a random tenth; positive for maps that show what matters.
         inside: how much it falls when the hint is greyed, less its fall for as much elsewhere: what the network relies
             on, measured without a map.
+        each: rank and deletion of every image, for paired comparisons.
     """
 
     images: int = 0
@@ -46,6 +48,7 @@ class Grounding:
     pointing: float = math.nan
     deletion: float = math.nan
     inside: float = math.nan
+    each: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
 
 def grounding(
@@ -69,8 +72,10 @@ def grounding(
             rows.append(_measured(model, network, images, labels, hints[seen], layer, int(some[0])))
     if not rows:
         return Grounding()
-    measured = torch.cat(rows, 1)
-    return Grounding(measured.shape[1], *measured.double().mean(1).tolist())
+    measured = torch.cat(rows, 1).double()
+    each = {"rank": measured[0].tolist(), "deletion": measured[4].tolist()}
+    rank, mass, area, pointing, deletion, inside = measured.mean(1).tolist()
+    return Grounding(measured.shape[1], rank, mass, area, pointing, deletion, inside, each)
 
 
 def right_class_maps(

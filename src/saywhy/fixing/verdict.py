@@ -21,7 +21,7 @@ class Difference:
     Attributes:
         than: the other method, or "before".
         mean: the difference of the measure, over seeds.
-        low, high: its interval of 95 %: Student's over seeds; with one seed a paired bootstrap over images, or NaN.
+        low, high: its interval of 95 %: Student's over seeds; with one seed a paired bootstrap over images.
         measure: of grounding; "" for accuracy.
     """
 
@@ -88,8 +88,8 @@ def verdict(method: str, before: Evaluation, runs: Runs, groups: Sequence[int] |
     in the rank correlation of maps with held-out hints and in their deletion; "regularization helped" if it is better
     than before and than training without hints ("erm"), but not than every control with hints that say nothing; else
     "neither", also if it is more accurate than all and not better grounded. So the critique of HINT asks (Shrestha et
-    al., 2020). Better means that the interval of the difference lies above 0 (of grounding with one seed: the
-    difference). Since every one of the controls must be beaten, the number of comparisons makes nothing likelier.
+    al., 2020). Better means that the interval of the difference lies above 0; since every one of the controls must be
+    beaten, the number of comparisons makes nothing likelier.
 
     Args:
         method: the method to judge.
@@ -115,7 +115,7 @@ def verdict(method: str, before: Evaluation, runs: Runs, groups: Sequence[int] |
     beats = [m for m in controls if found[m].better]
     failed = [m for m in controls if m not in beats]
     unknown = better and not failed and math.isnan(grounded[0].mean)
-    less = [d for d in grounded if not (d.mean > 0 if math.isnan(d.low) else d.better)]
+    less = [d for d in grounded if not d.better]
     helped = better and not failed and not less
     trained = "erm" not in found or found["erm"].better
     word = "regularization helped" if better and trained and failed else "neither"
@@ -135,7 +135,7 @@ def verdict(method: str, before: Evaluation, runs: Runs, groups: Sequence[int] |
     if controls and unknown:
         sentences.append("No held-out image has a hint, so nothing is known of what the network relies on.")
     elif controls and better and not failed and not helped:
-        listed = ", ".join(f"{d.measure} than {d.than} ({d.mean:+.3f})" for d in less)
+        listed = ", ".join(f"{d.measure} than {d.than} {d}" for d in less)
         sentences.append(f"More accurate than every control, but not better grounded: {listed}.")
     return FixVerdict(word, method, f"{what} on {split}", tuple(differences), tuple(grounded), tuple(sentences))
 
@@ -179,5 +179,11 @@ def _image_interval(mine: Sequence[int], theirs: Sequence[int], groups: Sequence
 
 def _of_grounding(what: str, than: str, mine: Sequence[Evaluation], theirs: Sequence[Evaluation]) -> Difference:
     one, other = (np.array([getattr(e.grounding, what) for e in some]) for some in (mine, theirs))
-    mean, margin = float((one - other).mean()), student_margin(one - other) if len(one) > 1 else math.nan
-    return Difference(than, mean, mean - margin, mean + margin, what)
+    mean = float((one - other).mean())
+    if len(one) > 1:
+        margin = student_margin(one - other)
+        return Difference(than, mean, mean - margin, mean + margin, what)
+    pairs = zip(mine[0].grounding.each.get(what, ()), theirs[0].grounding.each.get(what, ()), strict=True)
+    values = np.array([a - b for a, b in pairs])
+    low, high = percentile_interval(bootstrap_distribution(values)) if len(values) else (math.nan, math.nan)
+    return Difference(than, mean, low, high, what)
