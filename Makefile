@@ -40,12 +40,14 @@ bench: .venv/dev.stamp
 	$(BIN)/python -m research.benchmarks.checking --out docs/benchmarks-checking.md
 	$(BIN)/python -m research.benchmarks.certainty --out docs/benchmarks-certainty.md
 	$(BIN)/python -m research.benchmarks.decoding --out docs/benchmarks-decoding.md
+	$(BIN)/python -m research.benchmarks.hints --out docs/benchmarks-hints.md
 
 claims: .venv/dev.stamp
 	$(BIN)/python -m research.claims.language --out docs/claims-language.md
 	$(BIN)/python -m research.claims.trust --out docs/claims-trust.md
 	$(BIN)/python -m research.claims.vision --out docs/claims-vision.md
 	$(BIN)/python -m research.claims.ucam --out docs/claims-ucam.md
+	$(BIN)/python -m research.claims.hint --out docs/claims-hint.md
 	$(BIN)/python -m research.claims.diverse_captions --out docs/claims-diverse-captions.md
 
 coverage: .venv/dev.stamp
