@@ -1,4 +1,4 @@
-"""Cost of training with hints: a step of HINT and of its rivals against a plain step of the same network.
+"""Cost of training with hints: a step of HINT and of its baselines against a plain step of the same network.
 
     python -m research.benchmarks.hints
     python -m research.benchmarks.hints --out docs/benchmarks-hints.md

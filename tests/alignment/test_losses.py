@@ -1,4 +1,4 @@
-"""The rivals of HINT against loops, and their second derivatives."""
+"""The baselines of HINT against loops, and their second derivatives."""
 
 import pytest
 import torch

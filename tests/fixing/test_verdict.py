@@ -70,7 +70,7 @@ def test_word_and_reasons(before, hint, mass, others, word, says, seeds):
     assert says in " ".join(found.sentences)
     assert str(found).startswith(f"{word}: Accuracy on shifted: {hint:.3f} with 'hint', {before:.3f} before")
     assert [d.than for d in found.differences] == ["before", *(name.replace("_", "-") for name in others)]
-    assert "groupdro" not in [d.than for d in found.grounding]  # rivals are not asked for evidence
+    assert "groupdro" not in [d.than for d in found.grounding]  # baselines are not asked for evidence
 
 
 def test_a_difference_within_chance_is_not_better():

@@ -1,1 +1,1 @@
-"""Training with explanations: HINT, its rivals, and the controls that tell hints from regularization."""
+"""Training with explanations: HINT, its baselines, and the controls that tell hints from regularization."""

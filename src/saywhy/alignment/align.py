@@ -1,4 +1,4 @@
-"""Training a network on region features with HINT, a rival or a control."""
+"""Training a network on region features with HINT, a baseline or a control."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass

@@ -1,4 +1,4 @@
-"""HINT for networks that read region features, its rivals and its controls, by name: what is added to the task's loss.
+"""HINT for networks that read region features, its baselines and its controls, by name: what each adds to the loss.
 
 The names of runs (C0 to C12) are those of the comparison that the critique of HINT asks for: all of them begin with the
 same trained network, see the same items in the same number of steps, and differ in what is added, or in the hints.

@@ -1,4 +1,4 @@
-"""Losses without hints, and losses on attention: the rivals of HINT."""
+"""Losses without hints, and losses on attention: the baselines of HINT."""
 
 import torch
 from jaxtyping import Bool, Float

@@ -1,4 +1,4 @@
-"""Self-critical reasoning, SCR (Wu and Mooney, 2019): the rival of HINT that also criticises wrong answers.
+"""Self-critical reasoning, SCR (Wu and Mooney, 2019): the baseline of HINT that also criticises wrong answers.
 
 Reconstructed from the release (``self_critical_vqa``), with its fault mended or, by flag, kept.
 """

@@ -1,4 +1,4 @@
-"""``saywhy fix``: train a classifier on hints, and compare it with controls and rivals."""
+"""``saywhy fix``: train a classifier on hints, and compare it with controls and baselines."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -30,7 +30,7 @@ def fix(
     weights: Weights = None,
     method: Annotated[str, typer.Option("--method", help=f"One of {', '.join(FIX_METHODS)}.")] = "hint",
     with_: Annotated[
-        str, typer.Option("--with", help="What it is compared with: controls and rivals, separated by commas.")
+        str, typer.Option("--with", help="What it is compared with: controls and baselines, separated by commas.")
     ] = "erm,random-hints",
     layer: Annotated[
         str | None, typer.Option("--layer", "-l", help="See `saywhy layers`. Chosen automatically by default.")

@@ -1,4 +1,4 @@
-"""``fix``: train a classifier on hints, with its controls and rivals, and say whether the hints helped."""
+"""``fix``: train a classifier on hints, with its controls and baselines, and say whether the hints helped."""
 
 import copy
 import json
@@ -136,7 +136,7 @@ def fix(
         hints: what matters in some of the images: masks, boxes or strokes, see
             :func:`saywhy.alignment.hint_files.read_hints`; or maps [height, width] from 0 to 1 by file.
         method: the way of fixing, one of :data:`saywhy.fixing.methods.FIX_METHODS`.
-        controls: what it is compared with: controls ("erm", "random-hints", …), rivals ("groupdro", "jtt", "dfr", …).
+        controls: what it is compared with: controls ("erm", "random-hints", …), baselines ("groupdro", "jtt", …).
         out: a folder for weights, checkpoints and results.
         layer: of the maps; None finds it.
         layout: how to read the layer's output as maps, where this cannot be proved.

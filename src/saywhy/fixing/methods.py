@@ -1,4 +1,4 @@
-"""The ways of fixing a classifier: HINT, its rivals, its controls, and what needs no explanation at all.
+"""The ways of fixing a classifier: HINT, its baselines, its controls, and what needs no explanation at all.
 
 Each method says which labels it sees. A method that sees more may well be better: a fix that needs hints has to be
 compared with one that needs groups, and be worth the difference.
