@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -19,6 +19,7 @@ from saywhy.alignment.controls import hints_of
 from saywhy.alignment.importance import Importance, region_importance
 from saywhy.alignment.region_methods import region_method
 from saywhy.io.atomic import write_text
+from saywhy.metrics.correlation import rank_correlation
 from saywhy.models import load
 from saywhy.tasks.regions import as_feature_maps
 from saywhy.tasks.vocabulary import Vocabulary
@@ -182,7 +183,7 @@ def measured(network: UpDownVQA, items: Items, *, grounded: bool = True) -> dict
         human = items.human_importance
         known = human.isfinite().all(1) & (human.std(1) > 0) & (alpha.std(1) > 0)
         found |= {
-            "rank": float(_rank_correlation(alpha[known], human[known]).mean()),
+            "rank": float(rank_correlation(alpha[known], human[known]).mean()),
             "pointing": float((human.gather(1, alpha.argmax(1, keepdim=True)) >= IMPORTANT)[known].float().mean()),
             "deletion": float(deletion[known].mean()),
             "size": float(alpha.abs().mean()),
@@ -208,15 +209,6 @@ def _of_part(network: UpDownVQA, items: Items, part: Tensor, grounded: bool) -> 
             without = network(as_feature_maps(fewer), words).logits[rows, answers].sigmoid()
         falls.append(logits[rows, answers].detach().sigmoid() - without)
     return logits.detach(), alpha, falls[0] - falls[1]
-
-
-def _rank_correlation(one: Importance, other: Importance) -> Float[Tensor, " item"]:
-    """Spearman's correlation of every row, with mean ranks of ties."""
-    from scipy.stats import rankdata
-
-    a, b = (torch.from_numpy(rankdata(x.numpy(), axis=1)) for x in (one, other))
-    a, b = a - a.mean(1, keepdim=True), b - b.mean(1, keepdim=True)
-    return (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1))
 
 
 def _entropy(answers: Tensor) -> float:

@@ -64,7 +64,7 @@ def spread_penalty(
     r"""Half of the sum of :math:`|\alpha_i - \alpha_j|` over all pairs of regions: no region may matter more.
 
     It is the expected :func:`ranking_loss` of hints in a random order, since each pair is in either order with
-    probability one half: HINT with fresh random hints in every batch is this penalty, and knows nothing of images. It
+    probability one half: HINT with fresh random hints in every batch is this penalty, without any knowledge. It
     is the control without hints (Shrestha et al., 2020, found that random hints do as well).
 
     Args:

@@ -6,13 +6,14 @@ from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Bool, Float, Int
-from scipy.stats import rankdata
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from saywhy.alignment.importance import network_importance
 from saywhy.engine.capture import Watched, capture
 from saywhy.fixing.inputs import ImageInputs
 from saywhy.fixing.passes import output_of, right_class_scores
+from saywhy.metrics.correlation import rank_correlation
 from saywhy.models import Model
 from saywhy.models.outputs import class_scores
 from saywhy.shapes import Images, Maps
@@ -89,7 +90,7 @@ def right_class_maps(
     given = model.feed(images) if model.feed is not None else images
     captured = capture(network, given, [layer], scores)
     A, G = captured.activations[layer.name].float(), captured.gradients()[layer.name][:, 0].float()
-    maps = torch.einsum("bc,bcn->bn", G.flatten(2).mean(2), A.flatten(2)).unflatten(1, A.shape[2:])
+    maps = network_importance(A, G, "gradcam").unflatten(1, A.shape[2:])
     return layer.layout.on_image(maps.unsqueeze(1), tuple(images.shape[2:])).squeeze(1)
 
 
@@ -104,7 +105,8 @@ def _measured(
 ) -> Float[Tensor, "measure batch"]:
     space = (images.shape[2], images.shape[3])
     signed = right_class_maps(model, network, images, labels, layer)
-    rank = _rank_correlation(signed, F.interpolate(hints.unsqueeze(1), signed.shape[1:], mode="area").squeeze(1))
+    on_cells = F.interpolate(hints.unsqueeze(1), signed.shape[1:], mode="area")
+    rank = rank_correlation(signed.flatten(1), on_cells.flatten(1)).float()
     maps = signed.relu()
     large = F.interpolate(maps.unsqueeze(1), space, mode="bilinear", align_corners=False).squeeze(1)
     empty = large.flatten(1).amax(1) <= 0
@@ -128,18 +130,6 @@ def _measured(
     )
     relied = fall(inside) - fall(elsewhere)
     return torch.stack([rank, mass, hints.flatten(1).mean(1), pointing, deletion, relied])
-
-
-def _rank_correlation(one: Maps, other: Maps) -> Float[Tensor, " batch"]:
-    """Spearman's correlation of the cells, with mean ranks of ties; 0 for a map that is the same everywhere.
-
-    >>> _rank_correlation(torch.tensor([[[1.0, 2.0, 9.0]]]), torch.tensor([[[0.1, 0.2, 0.3]]]))
-    tensor([1.])
-    """
-    ranks = [torch.from_numpy(rankdata(m.flatten(1).cpu().numpy(), axis=1)) for m in (one, other)]
-    a, b = (r - r.mean(1, keepdim=True) for r in ranks)
-    scale = (a.norm(dim=1) * b.norm(dim=1)).clamp_min(torch.finfo(a.dtype).tiny)
-    return ((a * b).sum(1) / scale).float()
 
 
 def _probability(
