@@ -89,7 +89,7 @@ def not_endless(name: str, value: Any, error: type[SaywhyError] = InputError) ->
     """
     for one in value if isinstance(value, list | tuple) else (value,):
         if type(one) is int and abs(one) > MOST:
-            raise error(f"{name} must be at most {MOST:,}, got {_short(one)}.")
+            raise error(f"{name} must be at most {MOST:,}, got {short_repr(one)}.")
         if type(one) is float and abs(one) > _LARGEST:
             raise error(f"{name} must be a number that float32 can hold, got {one:g}.")
     return value
@@ -130,7 +130,7 @@ def seed_number(seed: object, name: str = "seed", error: type[SaywhyError] = Inp
     """
     found = whole_number(name, seed, error=error)
     if found > MOST_SEED:
-        raise error(f"{name} must be a whole number of at most 2^64 - 1, got {_short(found)}.")
+        raise error(f"{name} must be a whole number of at most 2^64 - 1, got {short_repr(found)}.")
     return found
 
 
@@ -151,7 +151,7 @@ def file_path(name: str, path: object, error: type[SaywhyError] = InputError) ->
             return Path(text)
     except (TypeError, UnicodeEncodeError):
         pass
-    raise error(f"{name} must be a file name or a path, got {_short(path)}.")
+    raise error(f"{name} must be a file name or a path, got {short_repr(path)}.")
 
 
 def validated(error: type[SaywhyError] = InputError) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -213,7 +213,7 @@ def validate(
     if found is _NOTHING:
         words = allowed(annotation)
         shown = ", ".join(words[:-1]) + (" or " if len(words) > 1 else "") + words[-1] if words else "something else"
-        raise error(f"{name} must be {shown}{example}, got {_short(value)}.")
+        raise error(f"{name} must be {shown}{example}, got {short_repr(value)}.")
     return found
 
 
@@ -265,6 +265,15 @@ def whole_number(
     saywhy.errors.InputError: count must be a whole number from 1 to 3, got 4.
     """
     return int(validate(name, value, Annotated[int, Interval(ge=low, le=high)], error))
+
+
+def index_in(text: str) -> int | None:
+    """Return the number from 0 that a text states in at most 18 decimal digits; None for any other text.
+
+    >>> index_in("12"), index_in("-1"), index_in("²"), index_in("9" * 5000)
+    (12, None, None, None)
+    """
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 18 else None
 
 
 def real_number(
@@ -448,12 +457,16 @@ def _is_plain(annotation: Any) -> bool:
     return annotation in (bool, int, float, str, type(None))
 
 
-def _short(value: Any) -> str:
-    """Return a value for a message, shortened."""
-    if isinstance(value, Tensor | np.ndarray) and value.ndim:
-        return f"{type(value).__name__} {list(value.shape)} of {value.dtype}"
+def short_repr(value: Any) -> str:
+    """Return a value for a message, shortened.
+
+    >>> short_repr("cat"), short_repr(torch.zeros(2, 3)), short_repr(10**5000)
+    ("'cat'", 'Tensor [2, 3] of torch.float32', 'a int')
+    """
     try:
+        if isinstance(value, Tensor | np.ndarray) and value.ndim:
+            return f"{type(value).__name__} {list(value.shape)} of {value.dtype}"
         text = repr(value)
-    except ValueError:  # a whole number of thousands of digits
+    except Exception:  # a whole number of thousands of digits, a nested tensor, an object whose repr fails
         return f"a {type(value).__name__}"
     return text if len(text) < 80 else f"{text[:76]} …"

@@ -39,10 +39,14 @@ from saywhy.tasks.captioning.coco_captions import read_captions
 from saywhy.tasks.region_features import read_region_tsv
 from saywhy.tasks.vqa.vqa_dataset import read_annotations, read_questions, read_results
 from saywhy.tasks.vqa.vqa_hat import find_maps
+from saywhy.validation import short_repr
 
 FOLDER = Path(tempfile.mkdtemp(prefix="saywhy-fuzz-"))
 
 HUGE = 10**400
+
+UNPRINTABLE = 10**5000
+"""More digits than Python converts to text, or from it."""
 
 
 class Odd:
@@ -63,6 +67,7 @@ def values() -> list[Any]:
         torch.tensor(math.nan), torch.zeros(0), torch.zeros(2), torch.ones(3, 12, 12), torch.zeros(1, 3, 12, 12),
         torch.zeros(2, device="meta"), torch.eye(2).to_sparse(), torch.zeros(2, dtype=torch.complex64),
         torch.zeros(2, dtype=torch.bool), torch.zeros(2).to(torch.float8_e4m3fn), Path("x"), Class(0), Class("nosuch"),
+        "9" * 5000, "²", UNPRINTABLE, -UNPRINTABLE, Class(UNPRINTABLE),
         Class(-1), Class(HUGE), Class(1.5), Top(2), Top(0), saywhy.Layout("channels-first", (6, 6)), nn.ReLU(),
     ]  # fmt: skip
 
@@ -108,7 +113,7 @@ def arguments(random: Random) -> tuple[str, Callable[[], Any]]:
         e = saywhy.explain(network("gradcam"), image(), **{"relu": False, name: given})
         return repr(e), e.diagnostics, e.provenance
 
-    return f"explain({name}={value!r:.80})", call
+    return f"explain({name}={short_repr(value)})", call
 
 
 def parameters(random: Random) -> tuple[str, Callable[[], Any]]:
@@ -128,7 +133,7 @@ def parameters(random: Random) -> tuple[str, Callable[[], Any]]:
             network(method), image(), 1, method, layer="features", layout=layout, batch_size=4, **settings
         )
 
-    return f"{method}({name}={value!r:.80})", call
+    return f"{method}({name}={short_repr(value)})", call
 
 
 def inputs(random: Random) -> tuple[str, Callable[[], Any]]:
@@ -145,7 +150,7 @@ def inputs(random: Random) -> tuple[str, Callable[[], Any]]:
         e = saywhy.explain(model, value, method=method, **({"window": 6} if method == "occlusion" else {}))
         return e.images, e.heatmap()
 
-    return f"{method} of {type(value).__name__} {value!r:.120}", call
+    return f"{method} of {type(value).__name__} {short_repr(value)}", call
 
 
 @cache
@@ -288,10 +293,10 @@ def results(random: Random) -> tuple[str, Callable[[], Any]]:
         "open_dataset": lambda: open_dataset(value),
         "names_of": lambda: names_of(value),
         "parse_target": lambda: parse_target(value, ("cat", "dog")) if isinstance(value, str) else None,
-        "parameter_of": lambda: parameter_of(f"{value}={value}"),
+        "parameter_of": lambda: parameter_of(f"{short_repr(value)}={short_repr(value)}"),
     }
     name = random.choice(list(calls))
-    return f"{name} with {value!r:.80}", calls[name]
+    return f"{name} with {short_repr(value)}", calls[name]
 
 
 def metric_parameters(random: Random) -> tuple[str, Callable[[], Any]]:
@@ -301,7 +306,7 @@ def metric_parameters(random: Random) -> tuple[str, Callable[[], Any]]:
     )
     own = [name for name in metric.parameters if name != "other"]
     name, value = random.choice([*own, "nosuch"]), random.choice(values())
-    return f"{metric.name}({name}={value!r:.80})", lambda: measure(result(), metric.name, **{name: value})
+    return f"{metric.name}({name}={short_repr(value)})", lambda: measure(result(), metric.name, **{name: value})
 
 
 # --- files ---------------------------------------------------------------------------------------------------------

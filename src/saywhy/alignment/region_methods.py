@@ -19,6 +19,7 @@ from saywhy.alignment.ranking import ranking_loss, spread_penalty
 from saywhy.alignment.regularizers import attention_cosine_loss, sensitivity_norm, zero_out_loss
 from saywhy.alignment.self_critical import BUCKET, critical_loss, strengthen_loss
 from saywhy.errors import InputError, nearest
+from saywhy.validation import short_repr
 
 
 @dataclass
@@ -171,5 +172,7 @@ def region_method(name: str) -> RegionMethod:
     if name not in REGION_METHODS:
         close = nearest(str(name), REGION_METHODS, count=1)
         hint = f"Did you mean {close[0]!r}? " if close else ""
-        raise InputError(f"there is no method {name!r} for regions. {hint}There are {', '.join(REGION_METHODS)}.")
+        raise InputError(
+            f"there is no method {short_repr(name)} for regions. {hint}There are {', '.join(REGION_METHODS)}."
+        )
     return REGION_METHODS[name]

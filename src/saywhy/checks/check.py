@@ -29,7 +29,7 @@ from saywhy.metrics.measure import EvaluationContext, Measured
 from saywhy.metrics.registry import find_metric
 from saywhy.progress import counted
 from saywhy.shapes import MapStack, Scores
-from saywhy.validation import whole_number
+from saywhy.validation import short_repr, whole_number
 
 STEPS = 6
 """Steps of deletion and insertion."""
@@ -120,7 +120,7 @@ def check(
     """
     if not isinstance(limits, CheckLimits):
         raise InputError(
-            f"limits must be a saywhy.checks.CheckLimits, such as CheckLimits(stability=0.9), got {limits!r}."
+            f"limits must be a saywhy.checks.CheckLimits, such as CheckLimits(stability=0.9), got {short_repr(limits)}."
         )
     context = _context(explanation, method, layer, seed)
     with _batch_errors():
@@ -178,7 +178,7 @@ def _context(explanation: Any, method: str | None, layer: str | None, seed: int)
     pairs = [pair for pair in explanation.pairs if method in (None, pair[0]) and layer in (None, pair[1])]
     if not pairs:
         selected = " at ".join(repr(one) for one in (method, layer) if one is not None)
-        existing = ", ".join(f"{m!r} at {at!r}" for m, at in explanation.pairs)
+        existing = ", ".join(f"{short_repr(m)} at {short_repr(at)}" for m, at in explanation.pairs)
         raise InputError(f"the explanation has no maps of {selected}. It has {existing}.")
     return CheckContext(explanation, *pairs[0], seed)
 

@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 from saywhy.errors import TargetError
 from saywhy.targets import TARGETS, Class, NamedTarget, Target
+from saywhy.validation import index_in
 
 _SIGN = re.compile(r"\s+([+-])\s+")
 _WEIGHTED = re.compile(r"(\d+(?:\.\d+)?)(?:\s*\*\s*(.+)|\s+(\D.*))")
@@ -77,7 +78,8 @@ def _class_or_named(text: str, known: frozenset[str]) -> Target:
     named = None if text.lower() in known else _NAMED.fullmatch(text)
     target = TARGETS.lookup(named[1].lower()) if named else None
     if named is None or target is None:
-        return Class(int(text) if text.isdigit() else text)
+        index = index_in(text)
+        return Class(text if index is None else index)
     inside = named[3] if named[2] is None else named[2]
     positional, keywords = _arguments(target, inside or "", known)
     return target.make(*positional, **keywords)

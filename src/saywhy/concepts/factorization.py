@@ -26,7 +26,7 @@ from saywhy.progress import counted
 from saywhy.quiet import ignored_warnings
 from saywhy.shapes import LINEAR, at_least_float32
 from saywhy.targets import as_target
-from saywhy.validation import NonNegativeInt, PositiveInt, validated, whole_number
+from saywhy.validation import NonNegativeInt, PositiveInt, short_repr, validated, whole_number
 
 TOLERANCE = 1e-6
 """Updates of the factors stop when one changes them by less than this share of the first update's change."""
@@ -76,7 +76,9 @@ class Concepts:
         concepts_overlay = resolve_name("saywhy.view.concepts:concepts_overlay")  # the view imports this package
 
         if not -len(self.images) <= whole_number("image", image, low=None) < len(self.images):
-            raise InputError(f"there is no image {image!r}; give an index below {len(self.images)}, counted from 0.")
+            raise InputError(
+                f"there is no image {short_repr(image)}; give an index below {len(self.images)}, counted from 0."
+            )
         shown = self.images[image]
         return concepts_overlay(shown.image, self.maps[image], self.names, shown.crop_box, shown.name, **look)
 
@@ -140,7 +142,7 @@ def factorize(
     (torch.Size([3, 2, 8, 8]), torch.Size([2, 4]), ('bright', 'dark'))
     """
     if names is not None and (isinstance(names, str) or len(names) != concepts):
-        raise InputError(f"names must be a list of {concepts}, one for each concept, got {names!r}.")
+        raise InputError(f"names must be a list of {concepts}, one for each concept, got {short_repr(names)}.")
     config = ExplainConfig(as_target(None), layer=layer, layout=layout, output=output, seed=seed)
     runner, batch = prepare(model, images, config)
     A, candidate = activations(runner, batch, batch_size)

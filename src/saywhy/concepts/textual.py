@@ -23,7 +23,7 @@ from saywhy.output import ScoreKind
 from saywhy.progress import counted
 from saywhy.shapes import at_least_float32
 from saywhy.targets import as_target
-from saywhy.validation import file_path, real_number, whole_number
+from saywhy.validation import MOST, file_path, index_in, real_number, short_repr, whole_number
 
 LEAST_IOU = 0.05
 """The minimum intersection over union of a neuron and its concept (Grad-CAM paper, section 7)."""
@@ -239,12 +239,14 @@ def names_of(
     entries = concepts if isinstance(concepts, Mapping) else _read(file_path("concepts", concepts))
     found = {}
     for key, entry in entries.items():
-        index = int(key) if isinstance(key, int) or (isinstance(key, str) and key.isdecimal()) else -1
-        if index < 0 or isinstance(key, bool):
-            raise InputError(f"the key of a concept must be a channel, a number from 0, got {key!r}.")
+        index = key if isinstance(key, int) else index_in(str(key))
+        if index is None or not 0 <= index <= MOST or isinstance(key, bool):
+            raise InputError(f"the key of a concept must be a channel, a number from 0, got {short_repr(key)}.")
         name, iou = (entry.get("name"), entry.get("iou")) if isinstance(entry, Mapping) else (entry, None)
         if not isinstance(name, str) or not name.strip():
-            raise InputError(f'channel {index} needs a name, "fur" or {{"name": "fur", "iou": 0.12}}, got {entry!r}.')
+            raise InputError(
+                f'channel {index} needs a name, "fur" or {{"name": "fur", "iou": 0.12}}, got {short_repr(entry)}.'
+            )
         if iou is None or real_number(f"the iou of channel {index}", iou, 0, 1) >= least_iou:
             found[index] = name.strip()
     return found

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from saywhy.errors import MethodError
-from saywhy.validation import validate
+from saywhy.validation import short_repr, validate
 
 Hypotheses = Int[Tensor, "batch hypothesis word"]
 Gains = Float[Tensor, "batch hypothesis word"]
@@ -127,7 +127,7 @@ def divisors(length_penalty: LengthPenalty, max_length: int, like: Tensor) -> Fl
         length = int(wrong.nonzero()[0]) + 1
         raise MethodError(
             f"scores are divided by a positive number at every length, got {values[length - 1]:.4g} for {length} words "
-            f"from length_penalty={length_penalty!r}. Take an exponent such as 0, 0.7 or 1, "
+            f"from length_penalty={short_repr(length_penalty)}. Take an exponent such as 0, 0.7 or 1, "
             "or a positive function of the length."
         )
     return found.to(like.device)
@@ -137,7 +137,9 @@ def _number(value: Any, length: int) -> float:
     try:
         return float(value)
     except (TypeError, ValueError) as error:
-        raise MethodError(f"length_penalty gives a number for each length, got {value!r} for {length}.") from error
+        raise MethodError(
+            f"length_penalty gives a number for each length, got {short_repr(value)} for {length}."
+        ) from error
 
 
 def gnmt(exponent: float) -> Callable[[int], float]:

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from saywhy.errors import InputError, MethodError
 from saywhy.shapes import at_least_float32
-from saywhy.validation import whole_number
+from saywhy.validation import short_repr, whole_number
 
 DecoderState = Any
 """Tensors with one row a hypothesis, in any nested structure (see the module's docstring)."""
@@ -144,7 +144,7 @@ class DecodingLimits:
         max_length = whole_number("max_length", max_length, 1, error=MethodError)
         if not isinstance(suppress_tokens, Collection) or isinstance(suppress_tokens, str):
             raise MethodError(
-                f"suppress_tokens is a collection of word numbers, such as (0, 1), got {suppress_tokens!r}."
+                f"suppress_tokens is a collection of word numbers, such as (0, 1), got {short_repr(suppress_tokens)}."
             )
         values = {
             "end": whole_number("end", end, error=MethodError),

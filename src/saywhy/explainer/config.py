@@ -13,7 +13,7 @@ from saywhy.methods.method import Method
 from saywhy.methods.registry import find_method
 from saywhy.output import ScoreKind
 from saywhy.targets import Target
-from saywhy.validation import checked, seed_number, true_or_false, validate, whole_number
+from saywhy.validation import checked, seed_number, short_repr, true_or_false, validate, whole_number
 
 LayerSpec = str | nn.Module | None | Sequence[str | nn.Module]
 """A dotted name, a module, a list of them, or None to find the layer."""
@@ -100,7 +100,9 @@ def resolve_methods(
     """
     wanted = [names] if isinstance(names, str) else names
     if not isinstance(wanted, list | tuple) or not all(isinstance(name, str) for name in wanted):
-        raise MethodError(f"method must be a name or a list of names, got {names!r}. `saywhy methods` lists them.")
+        raise MethodError(
+            f"method must be a name or a list of names, got {short_repr(names)}. `saywhy methods` lists them."
+        )
     if not wanted:
         raise MethodError("method is an empty list. Give at least one; `saywhy methods` lists them.")
     methods = tuple(find_method(name) for name in dict.fromkeys(wanted))

@@ -11,6 +11,7 @@ from torch import Tensor
 from saywhy.diagnostics import Diagnostics
 from saywhy.explanation.metadata import Metadata
 from saywhy.methods.fusion import Fusion, fuse
+from saywhy.validation import validate
 
 if TYPE_CHECKING:
     from saywhy.explanation.result import Explanation
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 def fuse_layers(explanation: "Explanation", how: Fusion = "mean") -> "Explanation":
     """Return the explanation with the layers of every method fused; see :func:`saywhy.methods.fuse`."""
+    validate("how", how, Fusion)
     own = {m: [layer for method, layer in explanation.pairs if method == m] for m in explanation.methods}
     names = {m: f"{' + '.join(some)} ({how})" if some != ["input"] else "input" for m, some in own.items()}
     values = {

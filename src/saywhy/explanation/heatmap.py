@@ -10,7 +10,7 @@ from torch.nn.functional import interpolate
 from saywhy.errors import InputError
 from saywhy.images import MOST_PIXELS
 from saywhy.shapes import LINEAR, MapStack
-from saywhy.validation import sizes_of_axes, validate
+from saywhy.validation import short_repr, sizes_of_axes, validate
 
 Normalize = Literal["minmax", "max", "shared", "rank", "none"]
 """How maps are normalised; see :meth:`saywhy.Explanation.heatmap`."""
@@ -28,9 +28,11 @@ def heatmap(maps: MapStack, size: tuple[int, ...], normalize: Normalize = "minma
     sides = sizes_of_axes(size, maps.ndim - 2, repeat=False)
     if sides is None:
         axes = {1: "whole number (length,)", 2: "whole numbers (height, width)"}
-        raise InputError(f"size must be {maps.ndim - 2} {axes.get(maps.ndim - 2, 'whole numbers')}, got {size!r}.")
+        raise InputError(
+            f"size must be {maps.ndim - 2} {axes.get(maps.ndim - 2, 'whole numbers')}, got {short_repr(size)}."
+        )
     if math.prod(sides) > MOST_PIXELS:
-        raise InputError(f"size must be at most {MOST_PIXELS:,} pixels, got {size!r}. Give a smaller one.")
+        raise InputError(f"size must be at most {MOST_PIXELS:,} pixels, got {short_repr(size)}. Give a smaller one.")
     return _normalize(interpolate(maps, sides, mode=LINEAR[len(sides)], align_corners=False), normalize)
 
 

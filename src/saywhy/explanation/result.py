@@ -23,7 +23,7 @@ from saywhy.methods.registry import find_method
 from saywhy.output import ShownScore
 from saywhy.shapes import Classes, MapStack, Scores
 from saywhy.terminal import printable
-from saywhy.validation import file_path, real_number, whole_number
+from saywhy.validation import file_path, real_number, short_repr, whole_number
 
 UNAVAILABLE = (
     "an explanation that was read from a file, copied, or made with keep_model=False has no model to run again. "
@@ -103,7 +103,7 @@ class Explanation:
             InputError: the key is not a method or (method, layer).
         """
         if isinstance(key, tuple) and len(key) != 2:
-            raise InputError(f"an explanation is read as e[method] or e[method, layer], got {key!r}.")
+            raise InputError(f"an explanation is read as e[method] or e[method, layer], got {short_repr(key)}.")
         method, layer = key if isinstance(key, tuple) else (key, None)
         if not isinstance(method, str) or method not in self.methods:
             raise MethodError(_missing_message("method", method, self.methods))
@@ -349,7 +349,7 @@ class Explanation:
         for kind, index, count in (("sample", sample, len(self)), ("target", target, len(self.targets[0]))):
             if not -count <= whole_number(kind, index, low=None) < count:
                 raise InputError(
-                    f"there is no {kind} {index!r}: this explanation has {count} {kind}s, 0 to {count - 1}."
+                    f"there is no {kind} {short_repr(index)}: this explanation has {count} {kind}s, 0 to {count - 1}."
                 )
         return self._maps_of(method, layer)[sample, target].detach()
 
@@ -394,8 +394,9 @@ def _all_same(one: Mapping[tuple[str, str], Tensor], other: Mapping[tuple[str, s
 
 def _missing_message(kind: str, name: Any, known: tuple[str, ...]) -> str:
     if not isinstance(name, str):
+        listed = ", ".join(known)
         return (
-            f"this explanation has no {kind} {name!r}. It has {', '.join(known)}; of its maps, e.maps[sample, target]."
+            f"this explanation has no {kind} {short_repr(name)}. It has {listed}; of its maps, e.maps[sample, target]."
         )
     likely = nearest(name, known, count=1) or list(known)
     return f"this explanation has no {kind} '{name}'. Nearest: '{likely[0]}'. It has {', '.join(known)}."

@@ -16,6 +16,7 @@ from saywhy.alignment.ranking import ranking_loss, spread_penalty
 from saywhy.alignment.right_reasons import input_gradient_loss, log_probabilities_of_all, map_loss, mask_loss
 from saywhy.errors import InputError, nearest
 from saywhy.fixing.passes import TrainingPass
+from saywhy.validation import short_repr
 
 Sees = Literal["class", "group", "hint"]
 
@@ -155,5 +156,7 @@ def fix_method(name: str) -> FixMethod:
     if name not in FIX_METHODS:
         close = nearest(str(name), FIX_METHODS, count=1)
         hint = f"Did you mean {close[0]!r}? " if close else ""
-        raise InputError(f"there is no way of fixing called {name!r}. {hint}There are {', '.join(FIX_METHODS)}.")
+        raise InputError(
+            f"there is no way of fixing called {short_repr(name)}. {hint}There are {', '.join(FIX_METHODS)}."
+        )
     return FIX_METHODS[name]

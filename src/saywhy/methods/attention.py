@@ -28,6 +28,7 @@ from saywhy.errors import GradientError, MethodError
 from saywhy.methods.registry import method
 from saywhy.progress import counted
 from saywhy.shapes import at_least_float32
+from saywhy.validation import short_repr
 
 Heads = Literal["mean", "max", "min"]
 Discard = Annotated[float, Interval(ge=0, lt=1)]
@@ -321,7 +322,7 @@ def _on_grid(rows: Tensor, layout: Layout) -> Tensor:
 def _indexed(some: "list[Tensor] | tuple[Tensor, ...]", index: int, what: str, whats: str) -> Tensor:
     if not -len(some) <= index < len(some):
         raise MethodError(
-            f"there is no {what} {index!r}: the network has {len(some)} {whats}, 0 to {len(some) - 1} "
+            f"there is no {what} {short_repr(index)}: the network has {len(some)} {whats}, 0 to {len(some) - 1} "
             "(negative numbers count from the end)."
         )
     return some[index]

@@ -15,7 +15,7 @@ from saywhy.methods.baselines import Baseline, baseline_of
 from saywhy.methods.registry import method
 from saywhy.progress import counted
 from saywhy.shapes import LINEAR, FeatureMaps, at_least_float32
-from saywhy.validation import PositiveInt, sizes_of_axes
+from saywhy.validation import PositiveInt, short_repr, sizes_of_axes
 
 Sizes = int | Sequence[int]
 """One number for every axis of the image, or one an axis."""
@@ -146,7 +146,7 @@ def sizes_of(name: str, given: Sizes, space: Sequence[int]) -> tuple[int, ...]:
         sides = " × ".join(map(str, space))
         raise MethodError(
             f"{name} must be a whole number, or one for each of the {len(space)} axes of an image of {sides} pixels, "
-            f"from 1 to the length of the axis, got {given!r}."
+            f"from 1 to the length of the axis, got {short_repr(given)}."
         )
     return sizes
 

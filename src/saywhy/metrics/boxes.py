@@ -19,7 +19,7 @@ from saywhy.geometry import BOX_THRESHOLD, Edge, box, whole
 from saywhy.metrics.localization import ImageMaps, ImageMasks, checked_share, fraction_of_maximum, positive_part
 from saywhy.metrics.registry import dataset_metric, metric
 from saywhy.shapes import Scores
-from saywhy.validation import validate
+from saywhy.validation import short_repr, validate
 
 Parts = Literal["all", "largest"]
 BoxNormalize = Literal["minmax", "max"]
@@ -356,7 +356,7 @@ def _checked_list(boxes: Sequence[Any], place: str) -> Sequence[BoxEdges]:
         if not _is_box(one):
             raise InputError(
                 f"{place} (from 0): a box must be (left, top, right, bottom), with left < right and top < bottom; got "
-                f"{one!r}. For (left, top, width, height) give (left, top, left + width, top + height)."
+                f"{short_repr(one)}. For (left, top, width, height) give (left, top, left + width, top + height)."
             )
     return listed
 

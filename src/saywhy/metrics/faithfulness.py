@@ -26,7 +26,7 @@ from saywhy.metrics.registry import metric
 from saywhy.metrics.removal import at_pixels, fitting
 from saywhy.progress import counted
 from saywhy.shapes import FeatureMaps, MapStack, Scores
-from saywhy.validation import finite, real_number, whole_number
+from saywhy.validation import finite, real_number, short_repr, whole_number
 
 PERTURBATIONS, CELLS, HIDDEN = 64, 7, 0.1
 """Number of perturbed images, cells along an axis, and the share of the cells that each image hides."""
@@ -198,7 +198,9 @@ def probe(
     grid = cells_of(cells, space)
     number = math.prod(grid)
     if number < 2:
-        raise InputError(f"a probe hides some cells and keeps others: expected at least 2 cells, got {cells!r}.")
+        raise InputError(
+            f"a probe hides some cells and keeps others: expected at least 2 cells, got {short_repr(cells)}."
+        )
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.stack([torch.randperm(number, generator=generator) for _ in range(count)])
     hidden = (drawn < min(number - 1, max(1, round(share * number)))).unflatten(1, grid)

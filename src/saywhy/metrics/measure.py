@@ -19,7 +19,7 @@ from saywhy.metrics.metric import Metric
 from saywhy.metrics.registry import find_metric
 from saywhy.shapes import MapStack, Scores
 from saywhy.statistics import LEVEL, bootstrap, effective_number, wilson
-from saywhy.validation import not_endless, seed_number
+from saywhy.validation import not_endless, seed_number, short_repr
 
 if TYPE_CHECKING:
     from saywhy.explanation import Explanation
@@ -272,8 +272,7 @@ def _describe(given: Any) -> str:
     """Describe an argument in a few words, for a message."""
     if isinstance(given, Tensor | np.ndarray):
         return f"a {type(given).__name__} of shape {list(given.shape)}"
-    text = repr(given)
-    return text if len(text) <= 60 else f"a {type(given).__name__} that begins with {text[:40]}"
+    return short_repr(given)
 
 
 def _with_seed(parameters: dict[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from saywhy.engine.first_layer import FirstLayer, find_axes, first_layer, rememb
 from saywhy.errors import InputError, SaywhyWarning
 from saywhy.models.axes import Input
 from saywhy.models.model import Model
+from saywhy.validation import short_repr
 
 LARGEST = 20.0
 """The largest value of a normalised image; those of ImageNet's normalisation reach 2.64."""
@@ -117,7 +118,7 @@ def argument_at(arguments: Any, name: str | int) -> Any:
     if isinstance(arguments, tuple) and isinstance(name, int) and -len(arguments) <= name < len(arguments):
         return arguments[name]
     known = ", ".join(map(repr, arguments if isinstance(arguments, Mapping) else range(_count(arguments))))
-    raise InputError(f"there is no argument {name!r}. The arguments are {known}.")
+    raise InputError(f"there is no argument {short_repr(name)}. The arguments are {known}.")
 
 
 def _count(arguments: Any) -> int:

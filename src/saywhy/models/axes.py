@@ -8,6 +8,7 @@ from torch import Tensor
 
 from saywhy.engine.axes import Axes
 from saywhy.errors import InputError, nearest
+from saywhy.validation import short_repr
 
 NAMES = {
     "b": ("n", "batch"),
@@ -62,9 +63,11 @@ class Input:
 
     def __post_init__(self) -> None:
         if self.axes is not None and not isinstance(self.axes, str):
-            raise InputError(f"axes must be a text such as 'b t c h w', got {self.axes!r}.")
+            raise InputError(f"axes must be a text such as 'b t c h w', got {short_repr(self.axes)}.")
         if self.shared is not None and (isinstance(self.shared, str) or not isinstance(self.shared, Sequence)):
-            raise InputError(f"shared must be a list of names or positions of arguments, got {self.shared!r}.")
+            raise InputError(
+                f"shared must be a list of names or positions of arguments, got {short_repr(self.shared)}."
+            )
         self.names  # noqa: B018  it raises an error for unknown names
 
     @property

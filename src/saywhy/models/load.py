@@ -15,7 +15,7 @@ from saywhy.models.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess, as
 from saywhy.models.registry import SOURCES
 from saywhy.models.weights import load_weights
 from saywhy.output import OutputScale
-from saywhy.validation import PositiveFloat, file_path, sizes_of_axes, validate
+from saywhy.validation import PositiveFloat, file_path, short_repr, sizes_of_axes, validate
 
 _WEIGHTS_FILES = frozenset({".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".onnx"})
 
@@ -75,7 +75,7 @@ def load(
         found.preprocess = _with_overrides(found.preprocess, input_size, mean, std)
     if labels is not None:
         if isinstance(labels, str) or not isinstance(labels, Iterable) or getattr(labels, "ndim", 1) != 1:
-            raise InputError(f"labels must be a list of names, got {labels!r}.")
+            raise InputError(f"labels must be a list of names, got {short_repr(labels)}.")
         found.labels = tuple(map(str, labels))
     if multilabel is not None:
         found.multilabel = validate("multilabel", multilabel, bool)
@@ -83,7 +83,7 @@ def load(
     found.scale = found.scale if scale is None else validate("scale", scale, OutputScale)
     if texts is not None:
         if not isinstance(texts, Mapping) or not all(callable(read) for read in texts.values()):
-            raise InputError(f"texts must be functions by the names of arguments, got {texts!r}.")
+            raise InputError(f"texts must be functions by the names of arguments, got {short_repr(texts)}.")
         found.texts = texts
     if axes is not None:
         found.axes = as_input(axes)
@@ -137,7 +137,7 @@ def _with_overrides(
     if input_size is not None:
         sides = sizes_of_axes(input_size, 2)
         if sides is None:
-            raise InputError(f"input_size must be one side or (height, width) in pixels, got {input_size!r}.")
+            raise InputError(f"input_size must be one side or (height, width) in pixels, got {short_repr(input_size)}.")
         height, width = sides
         resize = height if height == width else (height, width)
         base = replace(base, resize=resize, crop=(height, width), largest=None)
@@ -156,5 +156,7 @@ def _three(name: str, given: Sequence[float], kind: Any, example: tuple[float, .
         values = ()
     if len(values) != 3:
         limit = "" if kind is float else " above 0"
-        raise InputError(f"{name} must be three numbers{limit}, one a channel, e.g. {example}, got {given!r}.")
+        raise InputError(
+            f"{name} must be three numbers{limit}, one a channel, e.g. {example}, got {short_repr(given)}."
+        )
     return values

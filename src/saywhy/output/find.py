@@ -13,6 +13,7 @@ from saywhy.engine import graph
 from saywhy.errors import TargetError
 from saywhy.output.scale import before_views, until_linear
 from saywhy.output.scores import ModelOutput, NoClassScores
+from saywhy.validation import MOST, index_in, short_repr
 
 _SCORES = ("logits", "logits_per_image", "scores", "out")
 """Names of class scores at the top level of an output, the most certain first."""
@@ -116,6 +117,8 @@ def parse_output(
     True
     """
     if path is not None:
+        if not isinstance(path, str) and (type(path) is not int or abs(path) > MOST):
+            raise TargetError(f"output must be a dotted name or a position, got {short_repr(path)}.")
         found: Leaf | str | None = Leaf(str(path), _at(output, path))
     else:
         found = locate(output, samples, len(about.get("labels") or ()), known or Known())
@@ -291,8 +294,8 @@ def _at(output: Any, path: str | int) -> Tensor:
         try:
             if isinstance(found, Mapping):
                 found = found[step]
-            elif isinstance(found, tuple | list) and step.lstrip("-").isdigit():
-                found = found[int(step)]
+            elif isinstance(found, tuple | list) and (index := index_in(step.removeprefix("-"))) is not None:
+                found = found[-index if step.startswith("-") else index]
             else:
                 found = getattr(found, step)
         except (KeyError, IndexError, AttributeError):
@@ -303,9 +306,11 @@ def _at(output: Any, path: str | int) -> Tensor:
             else:
                 known = [str(i) for i in range(len(found))] if isinstance(found, tuple | list) else []
             raise TargetError(
-                f"output={path!r}: the model's output has no '{step}'. It is a {type(found).__name__}"
+                f"output={short_repr(path)}: the model's output has no '{step}'. It is a {type(found).__name__}"
                 + (f" with {', '.join(known)}." if known else ".")
             ) from None
     if not isinstance(found, Tensor):
-        raise TargetError(f"output={path!r} is a {type(found).__name__}, not a tensor of scores [batch, class].")
+        raise TargetError(
+            f"output={short_repr(path)} is a {type(found).__name__}, not a tensor of scores [batch, class]."
+        )
     return found

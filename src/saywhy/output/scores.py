@@ -11,7 +11,7 @@ from torch import Tensor
 from saywhy.engine import tree
 from saywhy.errors import TargetError, nearest
 from saywhy.output.scale import OutputScale, ScoreKind, ShownScore
-from saywhy.validation import validate
+from saywhy.validation import index_in, short_repr, validate
 
 
 @dataclass(frozen=True)
@@ -110,8 +110,9 @@ class ModelOutput:
             return self._checked(name)
         if self.labels:
             return self._named(name, self.labels)
-        if name.isdigit() and int(name) < count:
-            return int(name)
+        index = index_in(name)
+        if index is not None and index < count:
+            return index
         raise TargetError(f"no class '{name}': this model has no labels. Give an index from 0 to {count - 1}.")
 
     def _checked(self, number: Any) -> int:
@@ -122,9 +123,9 @@ class ModelOutput:
         except TypeError:
             index = None
         if index is None:
-            raise TargetError(f"a class must be an index or a label, got {number!r}.")
+            raise TargetError(f"a class must be an index or a label, got {short_repr(number)}.")
         if not -count <= index < count:
-            raise TargetError(f"no class {index}: the model has {count} classes, 0 to {count - 1}.")
+            raise TargetError(f"no class {short_repr(index)}: the model has {count} classes, 0 to {count - 1}.")
         return index % count
 
     def _named(self, name: str, labels: Sequence[str]) -> int:
@@ -134,8 +135,9 @@ class ModelOutput:
             which = ", ".join(f"{i} ('{labels[i]}')" for i in positions)
             raise TargetError(f"{len(positions)} classes are called '{name}': {which}. Give the index of one.")
         index = positions[0] if positions else None
-        if index is None and name.isdigit() and int(name) < count:
-            return int(name)
+        number = index_in(name)
+        if index is None and number is not None and number < count:
+            return number
         if index is None:
             likely = nearest(name, labels)
             hint = ", ".join(f"'{n}' ({list(labels).index(n)})" for n in likely) or f"an index from 0 to {count - 1}"

@@ -13,7 +13,7 @@ from saywhy.shapes import Classes
 from saywhy.targets.parse import as_target
 from saywhy.targets.registry import target as named_target
 from saywhy.targets.target import Class, PerSampleTarget, Target, TargetList, TargetScores, Top
-from saywhy.validation import PositiveInt, real_number, validate
+from saywhy.validation import PositiveInt, real_number, short_repr, validate
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,5 +141,5 @@ def finer(
     if isinstance(one, TargetList):
         return TargetList(tuple(finer(part, chosen, alpha, weighted=weighted, weights=weights) for part in one.parts))
     if not isinstance(one, Class | Top | PerSampleTarget):
-        raise TargetError(f"finer needs classes: an index, a label, Top, a tensor or a list; got {target!r}.")
+        raise TargetError(f"finer needs classes: an index, a label, Top, a tensor or a list; got {short_repr(target)}.")
     return Finer(one, chosen if isinstance(chosen, int) else tuple(chosen), alpha, one.score, weighted, weights)

@@ -12,7 +12,7 @@ from torch import Tensor
 from saywhy.errors import TargetError
 from saywhy.targets.registry import target as named_target
 from saywhy.targets.target import Class, Function, PerSampleTarget, Target, TargetList, Top
-from saywhy.validation import plain_tensor
+from saywhy.validation import plain_tensor, short_repr
 
 
 @named_target(
@@ -105,7 +105,7 @@ def as_target(target: Any) -> Target:
         try:
             return Class(operator.index(target))
         except TypeError:  # a tensor of one floating-point number
-            raise TargetError(f"a class must be an index or a label, got {target!r}.") from None
+            raise TargetError(f"a class must be an index or a label, got {short_repr(target)}.") from None
     if isinstance(target, Sequence):
         if not target:
             raise TargetError("expected at least one target, got an empty list. Give one, or None for the top class.")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from saywhy.errors import WeightsError
 from saywhy.io.atomic import append, atomic_write
+from saywhy.validation import index_in
 
 HEADING = "step,rate,loss"
 
@@ -42,8 +43,8 @@ class Log:
 def _lines(path: Path, done: int) -> list[str]:
     """Return the lines up to a step."""
     lines = path.read_bytes().decode("utf-8", "replace").splitlines()[1:]
-    steps = [line.partition(",")[0] for line in lines]
-    wrong = next((number for number, step in enumerate(steps, 2) if not (step.isascii() and step.isdecimal())), None)
+    steps = [index_in(line.partition(",")[0]) for line in lines]
+    wrong = next((number for number, step in enumerate(steps, 2) if step is None), None)
     if wrong is not None:
         raise WeightsError(f"'{path}', line {wrong}, is damaged. Remove the line, or the whole file.")
-    return [line for line, step in zip(lines, steps, strict=True) if len(step) < 20 and int(step) <= done]
+    return [line for line, step in zip(lines, steps, strict=True) if step is not None and step <= done]

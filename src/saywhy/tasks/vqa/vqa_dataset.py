@@ -20,6 +20,7 @@ from typing import Any
 from saywhy.datasets.coco_files import file_name, find_image
 from saywhy.datasets.json_records import JSONRows, read_rows, some
 from saywhy.errors import InputError
+from saywhy.validation import short_repr
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +183,7 @@ def _split(rows: JSONRows, index: int, row: dict[str, Any], split: "str | None")
     """Return the split of the record, of the file or of the caller, in this order."""
     found = row.get("coco_split") or rows.header.get("data_subtype") or split or ""
     if not isinstance(found, str):
-        raise InputError(f"{rows.place(index)}: the split must be a text such as 'train2014', got {found!r}.")
+        raise InputError(f"{rows.place(index)}: the split must be a text such as 'train2014', got {short_repr(found)}.")
     return intern(found)
 
 

@@ -4,7 +4,7 @@ from saywhy.errors import InputError, nearest
 from saywhy.toybox.scenes.backgrounds import BACKGROUNDS
 from saywhy.toybox.scenes.kinds import CATALOGUE, KINDS, UNSEEN_KINDS
 from saywhy.toybox.scenes.seeded_random import SeededRandom
-from saywhy.validation import whole_number
+from saywhy.validation import short_repr, whole_number
 
 SPLITS: dict[str, str] = {
     "train": "any kinds, anywhere",
@@ -35,7 +35,7 @@ def check(split: str, index: int) -> None:
     if split not in SPLITS:
         close = nearest(str(split), SPLITS, count=1)
         hint = f"Did you mean {close[0]!r}? " if close else ""
-        raise InputError(f"Toybox has no split {split!r}. {hint}Choose one of: {', '.join(SPLITS)}.")
+        raise InputError(f"Toybox has no split {short_repr(split)}. {hint}Choose one of: {', '.join(SPLITS)}.")
     whole_number("a scene's index", index)
 
 
