@@ -288,6 +288,17 @@ def test_scripted_models_are_named_only_where_there_are_some():
     assert "scripted" not in str(refused.value)
 
 
+def test_exported_models_are_named_and_what_works_on_one_sample():
+    x = image()[:1]
+    exported = torch.export.export(networks.Plain().eval(), (x,)).module()
+    with pytest.raises(LayoutError, match="exported model has functions in place of its layers") as raised:
+        saywhy.explain(exported, x, 1)
+    found = named(str(raised.value))
+    assert "saliency" in found
+    for name in found:  # this program takes one sample, so that no method that alters copies of it is among them
+        assert saywhy.explain(exported, x, 1, name).maps.any()
+
+
 def test_refusal_leaves_the_network_and_the_random_state_as_they_were():
     model = networks.Detached()
     model.train()

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from torch import nn
+from torch.fx import GraphModule
 
 from saywhy.engine.around import gradient_around, share_of_patches
 from saywhy.engine.bypass import share_through
@@ -309,6 +310,8 @@ def _no_layer_message(search: LayerSearch, tried: Sequence[Candidate]) -> str:
             + (
                 "A scripted or traced model hides its layers: give the original."
                 if has_scripted_part(search.model)
+                else "An exported model has functions in place of its layers: give the original."
+                if isinstance(search.model, GraphModule)
                 else "Is this a network with feature maps, and is the input [batch, channel, height, width]? A layer "
                 "that is a function, not a module, cannot be watched."
             )

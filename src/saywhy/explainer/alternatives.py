@@ -41,11 +41,15 @@ def _working(runner: Runner, batch: Batch, *, of_image: bool) -> Iterator[Method
             differentiates_image = of_image and method.at == "input" and method.passes == "one"
             if (method.needs_gradients and not differentiates_image) or (of_image and method.at == "layer"):
                 continue
+            own = runner.with_config(methods=(method,))
+            if differentiates_image:
+                if _works(own, one):
+                    yield method
+                continue
             # Perturbation takes hundreds of passes: a few alterations stand for it, and show that the layer matters.
             if method.at not in perturbable:
-                perturbable[method.at] = _is_perturbable(runner.with_config(methods=(method,)), one)
-            tried = method.family == "perturbation" or _works(runner.with_config(methods=(method,)), one)
-            if perturbable[method.at] and tried:
+                perturbable[method.at] = _is_perturbable(own, one)
+            if perturbable[method.at] and (method.family == "perturbation" or _works(own, one)):
                 yield method
 
 
@@ -57,8 +61,8 @@ def _is_perturbable(runner: Runner, one: Batch) -> bool:
 
 
 def _works(runner: Runner, one: Batch) -> bool:
-    """Whether a method gives a map of one sample."""
+    """Whether a method gives a map of one sample that is not zero throughout."""
     try:
-        return all(bool(torch.isfinite(maps).all()) for maps in runner.run(one).maps.values())
+        return all(bool(torch.isfinite(maps).all() and maps.any()) for maps in runner.run(one).maps.values())
     except Exception:
         return False
