@@ -14,6 +14,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import saywhy
+from saywhy.engine.function_mode import FunctionMode
 from saywhy.engine.preserve import preserve_state
 from saywhy.interrupts import deferred_interrupts, interruptible, state
 
@@ -57,6 +58,23 @@ class InterruptedAfterAddition(TorchDispatchMode):
         if func is torch.ops.aten.add_.Tensor:
             raise KeyboardInterrupt
         return result
+
+
+class Passing(FunctionMode):
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        return func(*args, **(kwargs or {}))
+
+
+def test_mode_that_an_interrupt_took_off_the_stack_leaves_the_others():
+    def interrupted_call() -> None:
+        torch.overrides._pop_mode()  # torch takes the mode off while it works
+        raise KeyboardInterrupt
+
+    with Passing() as outer:
+        with pytest.raises(KeyboardInterrupt), Passing():
+            interrupted_call()
+        assert torch.overrides._get_current_function_mode() is outer
+    assert torch.overrides._get_current_function_mode() is None
 
 
 def test_buffer_whose_version_was_not_counted_is_restored():

@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from saywhy.engine.calls import activation, spelled
+from saywhy.engine.function_mode import FunctionMode
 from saywhy.engine.hooks import Hook, forward_hooks
 
 
@@ -56,7 +56,7 @@ def module_part(layer: str) -> str:
     return rest.removesuffix(")").removesuffix(" ...") if rest else function
 
 
-class ActivationMode(TorchFunctionMode):
+class ActivationMode(FunctionMode):
     """Within the block, the results of activation functions can be recorded and replaced.
 
     In-place functions are computed on a copy of their input, and the result is then written into the input. A mode

@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.overrides import TorchFunctionMode
 
 from saywhy.engine import tree
 from saywhy.engine.checkpoints import require_single_run, translate_errors
+from saywhy.engine.function_mode import FunctionMode
 from saywhy.engine.graph import nodes
 from saywhy.engine.preserve import exclusive_run
 from saywhy.engine.recorded_pass import with_parameters
@@ -146,7 +146,7 @@ def probabilities(
 
 
 @dataclass
-class _AttentionRecorder(TorchFunctionMode):
+class _AttentionRecorder(FunctionMode):
     """Records attention: ``found`` tensors have multiplied values, in order; ``pending`` softmaxes have not yet."""
 
     found: list[Tensor] = field(default_factory=list)

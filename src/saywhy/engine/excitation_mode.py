@@ -12,11 +12,11 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 from torch.autograd.graph import Node
-from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from saywhy.engine import tree
 from saywhy.engine.calls import Pointwise, rectifier, spelled, written
+from saywhy.engine.function_mode import FunctionMode
 from saywhy.engine.graph import is_foreign, kind
 from saywhy.errors import MethodError
 from saywhy.shapes import at_least_float32
@@ -74,7 +74,7 @@ class _Product:
     positive: Callable[[Tensor, Tensor], Tensor]
 
 
-class ExcitationBackpropMode(TorchFunctionMode):
+class ExcitationBackpropMode(FunctionMode):
     """A mode in which gradients are marginal winning probabilities.
 
     Attributes:

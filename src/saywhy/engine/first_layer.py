@@ -12,10 +12,10 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from saywhy.engine import traverse, tree
 from saywhy.engine.axes import Axes
+from saywhy.engine.function_mode import FunctionMode
 from saywhy.engine.preserve import preserve_state
 from saywhy.errors import SaywhyError
 
@@ -57,7 +57,7 @@ class _Reached(BaseException):
         self.first = first
 
 
-class _UntilFirstLayer(TorchFunctionMode):
+class _UntilFirstLayer(FunctionMode):
     """Raises :class:`_Reached` at the first layer whose input depends on the image."""
 
     def __init__(self, image: Tensor) -> None:

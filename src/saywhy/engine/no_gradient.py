@@ -16,13 +16,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import BackwardCFunction
-from torch.overrides import TorchFunctionMode, resolve_name
+from torch.overrides import resolve_name
 from torch.utils.checkpoint import CheckpointFunction
 from torch.utils.weak import WeakIdKeyDictionary
 
 from saywhy.engine import tree
 from saywhy.engine.activations import hooked
 from saywhy.engine.checkpoints import REFUSAL
+from saywhy.engine.function_mode import FunctionMode
 from saywhy.engine.hooks import forward_hooks
 from saywhy.engine.preserve import exclusive_run
 
@@ -50,7 +51,7 @@ class _Followed:
 
 
 @dataclass
-class _Follower(TorchFunctionMode):
+class _Follower(FunctionMode):
     """Follows tensors through every function of torch, the first loss of a gradient with them."""
 
     names: dict[nn.Module, str]

@@ -6,9 +6,9 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 from saywhy.engine.calls import differentiated, spelled
+from saywhy.engine.function_mode import FunctionMode
 from saywhy.engine.runner import ModelRunner
 from saywhy.methods.guided import in_parts, upsampled
 from saywhy.methods.method import AttributionResult
@@ -115,7 +115,7 @@ class _Term:
     shows: bool
 
 
-class _Biases(TorchFunctionMode):
+class _Biases(FunctionMode):
     """A mode in which every layer with a bias records its term in the backward pass."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
