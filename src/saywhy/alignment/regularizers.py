@@ -29,8 +29,8 @@ def zero_out_loss(
     Args:
         logits: of all answers.
         chosen: the items that it is for; None is all. Other items count as 0 in the mean.
-        activation: the probabilities are ``"sigmoid"``, as in the paper, or ``"softmax"``. Those of a softmax cannot all
-            be 0: the loss is least where all are equal.
+        activation: how logits become probabilities: ``"sigmoid"``, as in the paper, or ``"softmax"``. The probabilities
+            of a softmax cannot all be 0: the loss is least where all are equal.
 
     Returns:
         In nats; 0 where all probabilities are 0.

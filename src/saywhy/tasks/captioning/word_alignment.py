@@ -124,8 +124,8 @@ def word_task(regions: Regions, words: CaptionWords, vocabulary: int) -> RegionT
         )
     if len(words) and int(words.captions.max()) >= vocabulary:
         raise InputError(
-            f"the captions have the word number {int(words.captions.max())}, but the vocabulary has {vocabulary} words. "
-            "Encode them with the vocabulary of the network."
+            f"the captions have the word number {int(words.captions.max())}, but the vocabulary has {vocabulary} "
+            "words. Encode them with the vocabulary of the network."
         )
 
     def run(network: nn.Module, taken: Tensor, items: Int[Tensor, " batch"]) -> RegionOutput:

@@ -38,9 +38,7 @@ def fresh_up_down_captioner(seed: int, known: Vocabulary, hidden: int = HIDDEN) 
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return TopDown(
-            REGION_CHANNELS, len(known), embedded=64, hidden=hidden, attended=64, dropout=0.2, padded=True
-        )
+        return TopDown(REGION_CHANNELS, len(known), embedded=64, hidden=hidden, attended=64, dropout=0.2, padded=True)
 
 
 def learn_up_down_captioner(
