@@ -1,6 +1,8 @@
 """Words of captions as items: importances and losses against the equations in loops, and every method on them."""
 
 import math
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -191,3 +193,13 @@ class TestTraining:
 
         before = rank(captioner().float())
         assert rank(self.trained("hint", 80, weight=50.0)) > before + 0.1
+
+
+@pytest.mark.nightly
+def test_the_example_of_the_documentation_runs():
+    pytest.importorskip("lightning_fabric", reason="training needs the extra train")
+    page = (Path(__file__).parents[3] / "docs" / "fixing.md").read_text(encoding="utf-8")
+    (block,) = [code for code in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "word_task" in code]
+    names: dict = {}
+    exec(block, names)
+    assert not names["network"].training
