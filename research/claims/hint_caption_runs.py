@@ -34,7 +34,7 @@ from saywhy.toybox.recipes.up_down_captioner import (
 from saywhy.training.checkpoint import save_weights
 from saywhy.training.loop import Plan
 
-SCENES, TESTS = 2_000, 300
+SCENES, TESTS = 2_000, 200
 """Training scenes, and scenes of each of the two test sets."""
 
 HINTED = 0.06
@@ -43,7 +43,7 @@ HINTED = 0.06
 No scene has hints for two captions: their nouns name the same objects, so that hints permuted within an image would be
 the right ones."""
 
-BASE_STEPS, STEPS = 700, 100
+BASE_STEPS, STEPS = 600, 100
 """Steps of the network that all runs of a seed begin with, and of each run."""
 
 ALIGN_PLAN = Plan((), batch=32, rate=3e-4, decay=0.0, warmup=10, clip=0.25)

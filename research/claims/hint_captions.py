@@ -49,11 +49,13 @@ Made with {seeds} seeds, in {minutes:.0f} minutes. The network is a small up-dow
 is nearly always at its home, so that the same kinds occur together. Every run continues from it for {STEPS} steps on
 the {HINTED:.0%} of captions with hints, with the cross entropy of the caption and what the run adds, weight
 {SETTINGS.weight:g}. An item is a word that names objects; its hint is the masks of these objects. So C11, the true
-evidence, is C2 here, and is not run. The zero-out regularizer is of the probabilities of a softmax: they cannot all be
-0, so it evens them out. Same scenes: {TESTS} of `biased-val`; changed scenes: {
-        TESTS
-    } of `biased-test`, where no kind is
-at its home, as in the robust split of COCO. No epoch and no setting was chosen on any test set. Mean and standard
+evidence, is C2 here, and is not run. No scene has two hinted captions, so that hints permuted within an image are of
+other objects; captions with one such word have none of these. The zero-out regularizer is of the probabilities of a
+softmax: they cannot all be 0, so it evens them out.
+
+Same scenes: {TESTS} of `biased-val`; changed scenes: {TESTS} of `biased-test`, where no kind is at its home, as in the
+robust split of COCO. No epoch and no setting was chosen on any test set: the rate and the numbers of steps were chosen
+for the time that they take, on training scenes without hints and another seed. Mean and standard
 deviation over seeds. Published numbers of HINT for captions could not be read, so there are none to compare with.
 
 ### Quality of captions

@@ -99,7 +99,7 @@ def test_hint_and_zero_out_of_words_agree_with_loops():
     assert float(REGION_METHODS["zero-out-100"].term(batch).detach()) == pytest.approx(sum(each) / 3, rel=1e-9)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(st.integers(0, 2), st.lists(st.integers(4, WORDS - 1), min_size=1, max_size=4), st.integers(0, 50))
 def test_later_words_change_neither_logits_nor_importance(place, rest, seed):
     network = captioner()
