@@ -61,7 +61,7 @@ deviation over seeds. Published numbers of HINT for captions could not be read, 
 ### Quality of captions
 
 Cross entropy of a word of people's captions, in nats, lower is better. Of generated captions: object F1, of the kinds
-that they name and the kinds in the scene; BLEU-4; kinds, colours, counts: the share of right mentions.
+that they name and the kinds in the scene; BLEU-4; kinds, colours: the share of right mentions.
 
 {
         table(
@@ -76,7 +76,6 @@ that they name and the kinds in the scene; BLEU-4; kinds, colours, counts: the s
                 "BLEU-4, changed",
                 "kinds, changed",
                 "colours, changed",
-                "counts, changed",
             ],
             [_quality_row(found, name) for name in names],
         )
@@ -123,7 +122,7 @@ def caption_verdict(found: Found, seeds: int) -> str:
 def _quality_row(found: Found, name: str) -> list[object]:
     entropies = [mean_cell(found, name, split, "cross_entropy") for split in ("train", "val", "test")]
     objects = [mean_cell(found, name, split, "object_f1") for split in ("val", "test")]
-    rest = [mean_cell(found, name, "test", key) for key in ("bleu", "kind", "colour", "count")]
+    rest = [mean_cell(found, name, "test", key) for key in ("bleu", "kind", "colour")]
     return [*title_cells(name), *entropies, *objects, *rest]
 
 
