@@ -20,7 +20,7 @@ from saywhy.io.atomic import write_text
 from saywhy.metrics.correlation import rank_correlation
 from saywhy.metrics.diversity import bleu
 from saywhy.tasks.captioning.networks import TopDown
-from saywhy.tasks.captioning.word_alignment import CaptionWords, word_output, word_task
+from saywhy.tasks.captioning.word_alignment import CaptionItems, word_output, word_task
 from saywhy.toybox import Scene, scene
 from saywhy.toybox.recipes.caption_regions import CaptionRegionData, caption_region_data, caption_vocabulary
 from saywhy.toybox.recipes.captioner import mention_accuracy_of
@@ -195,7 +195,7 @@ def _hits(importance: Importance, on_object: Tensor) -> float:
     return float(on_object.gather(1, importance.argmax(1, keepdim=True)).float().mean())
 
 
-def _of_part(network: TopDown, regions: Tensor, items: CaptionWords) -> tuple[Tensor, Importance, Importance, Tensor]:
+def _of_part(network: TopDown, regions: Tensor, items: CaptionItems) -> tuple[Tensor, Importance, Importance, Tensor]:
     """Whether the word is the likeliest, importances, attention, and the deletion test of some items."""
     of_items, words = regions[items.images], items.words.unsqueeze(1)
     taken = of_items.clone().requires_grad_()

@@ -19,7 +19,7 @@ from saywhy.alignment.region_methods import REGION_METHODS, RegionBatch, region_
 from saywhy.errors import InputError
 from saywhy.metrics.correlation import rank_correlation
 from saywhy.tasks.captioning.networks import ShowAndTell, TopDown
-from saywhy.tasks.captioning.word_alignment import CaptionWords, word_output, word_task
+from saywhy.tasks.captioning.word_alignment import CaptionItems, word_output, word_task
 from saywhy.training.loop import Plan
 
 CHANNELS, REGIONS, WORDS = 5, 6, 11
@@ -39,17 +39,17 @@ def regions(images: int = 2) -> Tensor:
     return torch.rand(images, REGIONS, CHANNELS, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 
 
-def some_words() -> CaptionWords:
+def some_words() -> CaptionItems:
     """Two words of one caption, and the last word of a shorter one of another image."""
     captions = torch.tensor([[4, 5, 6, 7], [4, 5, 6, 7], [8, 9, 0, 0]])
-    return CaptionWords(torch.tensor([0, 0, 1]), captions, torch.tensor([1, 3, 1]))
+    return CaptionItems(torch.tensor([0, 0, 1]), captions, torch.tensor([1, 3, 1]))
 
 
 def weights_of(network: nn.Module) -> dict:
     return {name: value.detach().numpy() for name, value in network.named_parameters()}
 
 
-def batch_of(network: nn.Module, words: CaptionWords, hints: Tensor) -> RegionBatch:
+def batch_of(network: nn.Module, words: CaptionItems, hints: Tensor) -> RegionBatch:
     task = word_task(regions(), words, WORDS)
     taken = task.regions[task.images].requires_grad_()
     output = task.run(network, taken, torch.arange(len(words)))
@@ -107,7 +107,7 @@ def test_later_words_change_neither_logits_nor_importance(place, rest, seed):
     found = []
     for more in (rest, []):
         caption = torch.tensor([[4, 7, 9][: place + 1] + more])
-        words, taken = CaptionWords(torch.tensor([0]), caption, torch.tensor([place])), v.clone().requires_grad_()
+        words, taken = CaptionItems(torch.tensor([0]), caption, torch.tensor([place])), v.clone().requires_grad_()
         output = word_output(network, taken, words)
         found.append((output.logits, region_importance(output.logits[:, int(words.words)], taken)))
     for with_rest, without in zip(*found, strict=True):
@@ -134,11 +134,11 @@ def test_captioner_without_attention_over_regions_has_none():
 def test_wrong_items_raise():
     captions = torch.tensor([[4, 5, 0]])
     with pytest.raises(InputError, match="item 0 is the word 2 of a caption of 2 words"):
-        CaptionWords(torch.tensor([0]), captions, torch.tensor([2]))
+        CaptionItems(torch.tensor([0]), captions, torch.tensor([2]))
     with pytest.raises(InputError, match="item 0 is the word -1"):
-        CaptionWords(torch.tensor([0]), captions, torch.tensor([-1]))
+        CaptionItems(torch.tensor([0]), captions, torch.tensor([-1]))
     with pytest.raises(InputError, match=r"got the shapes \(2,\), \(1, 3\) and \(1,\)"):
-        CaptionWords(torch.tensor([0, 1]), captions, torch.tensor([1]))
+        CaptionItems(torch.tensor([0, 1]), captions, torch.tensor([1]))
     words = some_words()
     with pytest.raises(InputError, match=r"images 0 to 1, but there are regions of 1 images"):
         word_task(regions(1), words, WORDS)
@@ -164,7 +164,7 @@ class TestTraining:
     def items(self):
         generator = torch.Generator().manual_seed(5)
         captions = torch.randint(4, WORDS, (20, 4), generator=generator).repeat_interleave(2, 0)
-        words = CaptionWords(torch.arange(20).repeat_interleave(2), captions, torch.tensor([1, 3] * 20))
+        words = CaptionItems(torch.arange(20).repeat_interleave(2), captions, torch.tensor([1, 3] * 20))
         return words, torch.rand(40, REGIONS, generator=generator)
 
     def trained(self, name: str, steps: int, weight: float = 2.0):

@@ -22,7 +22,7 @@ from saywhy.validation import whole_number
 
 
 @dataclass(frozen=True)
-class CaptionWords:
+class CaptionItems:
     """Words of captions, one item each. Words that name nothing visible ("a", "and") are no items, or have no hint.
 
     Attributes:
@@ -33,7 +33,7 @@ class CaptionWords:
     Raises:
         InputError: the attributes disagree in their number of items, or a place is none of its caption's words.
 
-    >>> CaptionWords(torch.tensor([0, 0]), torch.tensor([[4, 5, 6]] * 2), torch.tensor([0, 2])).words
+    >>> CaptionItems(torch.tensor([0, 0]), torch.tensor([[4, 5, 6]] * 2), torch.tensor([0, 2])).words
     tensor([4, 6])
     """
 
@@ -60,9 +60,9 @@ class CaptionWords:
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, items: Tensor | slice) -> "CaptionWords":
+    def __getitem__(self, items: Tensor | slice) -> "CaptionItems":
         """Return some of the items."""
-        return CaptionWords(self.images[items], self.captions[items], self.places[items])
+        return CaptionItems(self.images[items], self.captions[items], self.places[items])
 
     @property
     def words(self) -> Int[Tensor, " item"]:
@@ -70,7 +70,7 @@ class CaptionWords:
         return self.captions.gather(1, self.places.unsqueeze(1)).squeeze(1)
 
 
-def word_output(network: nn.Module, regions: Regions, words: CaptionWords) -> RegionOutput:
+def word_output(network: nn.Module, regions: Regions, words: CaptionItems) -> RegionOutput:
     """Return what a captioner gives for words, each given its image and the words before it.
 
     Args:
@@ -96,7 +96,7 @@ def word_output(network: nn.Module, regions: Regions, words: CaptionWords) -> Re
     return RegionOutput(output.logits[rows, places], output.cross_entropy(), attention)
 
 
-def word_task(regions: Regions, words: CaptionWords, vocabulary: int) -> RegionTask:
+def word_task(regions: Regions, words: CaptionItems, vocabulary: int) -> RegionTask:
     """Return the items that :func:`saywhy.alignment.align.align` trains a captioner on.
 
     Args:
@@ -107,7 +107,7 @@ def word_task(regions: Regions, words: CaptionWords, vocabulary: int) -> RegionT
     Raises:
         InputError: the regions are not of three axes, or an image or a word number does not exist.
 
-    >>> words = CaptionWords(torch.tensor([0, 1]), torch.tensor([[4, 5], [6, 0]]), torch.tensor([1, 0]))
+    >>> words = CaptionItems(torch.tensor([0, 1]), torch.tensor([[4, 5], [6, 0]]), torch.tensor([1, 0]))
     >>> task = word_task(torch.rand(2, 9, 6), words, vocabulary=8)
     >>> task.scores.argmax(1).tolist(), task.activation
     ([5, 6], 'softmax')

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from saywhy.alignment.importance import Importance, box_importance
 from saywhy.models import load
-from saywhy.tasks.captioning.word_alignment import CaptionWords
+from saywhy.tasks.captioning.word_alignment import CaptionItems
 from saywhy.tasks.vocabulary import Vocabulary
 from saywhy.toybox import Scene, SceneObject, scene
 from saywhy.toybox.language import captions
@@ -54,10 +54,10 @@ class CaptionRegionData:
         return len(self.regions)
 
     @property
-    def items(self) -> CaptionWords:
+    def items(self) -> CaptionItems:
         """All nouns, as items to train on."""
         scenes, which, places = self.nouns.unbind(1)
-        return CaptionWords(scenes, self.words[scenes, which], places)
+        return CaptionItems(scenes, self.words[scenes, which], places)
 
 
 def caption_vocabulary() -> Vocabulary:
