@@ -67,12 +67,14 @@ def test_quick_run_prints_the_page_and_resumes(tmp_path, monkeypatch):
     monkeypatch.setattr(hint, "REGION_METHODS", {n: REGION_METHODS[n] for n in ("erm", "hint", "spread")})
     monkeypatch.setattr(hint, "CONTROLS", ("erm", "spread"))
     monkeypatch.setattr(hint, "run_jobs", lambda work, jobs, *_: [work(*job) for job in jobs])
+    monkeypatch.setattr(hint, "measure_captions", lambda *_: ({}, 1.0))  # these have their own test
+    monkeypatch.setattr(hint, "section", lambda *_: "## Captions")
     app = hint.typer.Typer()
     app.command()(hint.main)
     options = ["--seeds", "2", "--items", "0.01"]
     result = CliRunner().invoke(app, options)
     assert result.exit_code == 0, result.output
-    for heading in ("## Accuracy", "## By type of question", "## Grounding", "## Verdict", "C6"):
+    for heading in ("## Questions", "### Accuracy", "### By type", "### Grounding", "### Verdict", "C6", "## Captions"):
         assert heading in result.output
     stored = hint_runs.stored(tmp_path)
     assert len(stored) == 8

@@ -97,7 +97,16 @@ def test_each_term_agrees_with_loops(name):
         assert found == pytest.approx(expected[same.get(name, name)]() / 12, rel=1e-6)
 
 
-def self_critical(given, released):
+@pytest.mark.parametrize("released", [False, True])
+def test_words_are_criticised_by_the_probabilities_of_a_softmax(released):
+    given = replace(batch(), activation="softmax")
+    name = "self-critical-released" if released else "self-critical"
+    found = float(REGION_METHODS[name].term(given).detach())
+    assert found == pytest.approx(self_critical(given, released, given.logits.detach().softmax(1)), rel=1e-6)
+
+
+def self_critical(given, released, probabilities=None):
+    probabilities = given.logits.detach().sigmoid() if probabilities is None else probabilities
     total = 0.0
     hint = given.hints.nan_to_num(0.0)
     for k in range(12):
@@ -105,7 +114,7 @@ def self_critical(given, released):
         right = int(given.scores[k].argmax())
         answers = [right, *given.logits[k].topk(4).indices.tolist()]
         alpha = [region_importance(given.logits[:, a], given.regions)[k].tolist() for a in answers]
-        p = [float(given.logits[k, a].detach().sigmoid()) for a in answers]
+        p = [float(probabilities[k, a]) for a in answers]
         total += strengthen + oracle.critical(alpha, p, 0, hint[k].tolist(), rank, released)
     return total / 12
 

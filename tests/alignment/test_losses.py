@@ -1,5 +1,7 @@
 """The baselines of HINT against loops, and their second derivatives."""
 
+from math import log
+
 import pytest
 import torch
 from hypothesis import given
@@ -31,6 +33,28 @@ class TestRegularizers:
         assert float(zero_out_loss(logits)) == pytest.approx(sum(each) / 4)
         assert float(zero_out_loss(logits, chosen)) == pytest.approx((each[0] + each[2]) / 4)
 
+    @given(st.integers(0, 300), st.floats(0.1, 5))
+    def test_zero_out_of_a_softmax_agrees_with_the_equation(self, seed, scale):
+        logits = scale * drawn(seed, 3, 5)
+        each = [oracle.softmax_zero_out(row.tolist()) for row in logits]
+        found = float(zero_out_loss(logits, activation="softmax"))
+        assert found == pytest.approx(sum(each) / 3)
+        assert found >= float(zero_out_loss(torch.zeros(1, 5), activation="softmax")) - 1e-6
+        torch.testing.assert_close(
+            zero_out_loss(logits + 7, activation="softmax"), zero_out_loss(logits, activation="softmax")
+        )
+
+    def test_zero_out_of_a_certain_softmax_is_finite(self):
+        logits = torch.tensor([[200.0, 0.0, 0.0]]).requires_grad_()  # the highest probability rounds to 1
+        loss = zero_out_loss(logits, activation="softmax")
+        assert float(loss.detach()) == pytest.approx(200 - log(2), rel=1e-5)
+        loss.backward()
+        assert logits.grad[0].tolist() == pytest.approx([1.0, -0.5, -0.5], abs=1e-5)
+
+    def test_unknown_activation_raises(self):
+        with pytest.raises(InputError, match="activation"):
+            zero_out_loss(torch.zeros(1, 2), activation="relu")
+
     def test_norm_is_the_mean_size(self):
         assert float(sensitivity_norm(torch.tensor([[1.0, -2.0], [0.0, 5.0]]))) == 2.0
 
@@ -42,6 +66,7 @@ class TestRegularizers:
     def test_gradients_are_correct(self):
         logits, hints = drawn(0, 3, 6).requires_grad_(), drawn(1, 3, 6)
         assert torch.autograd.gradcheck(zero_out_loss, (logits,))
+        assert torch.autograd.gradcheck(lambda z: zero_out_loss(z, activation="softmax"), (logits,))
         assert torch.autograd.gradcheck(lambda a: attention_cosine_loss(a.softmax(1), hints), (logits,))
 
 

@@ -73,3 +73,9 @@ def normalised(maps):
 def map_loss(maps, wrong):
     """RRR-G of one map."""
     return sum((m * v) ** 2 for m, v in zip(wrong.ravel(), normalised(maps).ravel(), strict=True))
+
+
+def softmax_zero_out(logits):
+    """Binary cross-entropy of the probabilities of a softmax with 0, summed over answers."""
+    weights = [math.exp(z) for z in logits]
+    return sum(-math.log(1 - weight / sum(weights)) for weight in weights)

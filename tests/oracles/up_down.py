@@ -118,3 +118,17 @@ def answer_loss(logits: np.ndarray, scores: np.ndarray) -> float:
         p = sigmoid(float(y))
         total -= float(s) * math.log(p) + (1 - float(s)) * math.log(1 - p)
     return total / len(logits)
+
+
+def word_importance(
+    regions: np.ndarray, caption: list[int], place: int, weights: Weights, start: int, step: float = 1e-4
+) -> list[float]:
+    """Sum over channels of the derivative of a word's logit by each region, by central differences."""
+    found = []
+    for r in range(len(regions)):
+        moved = [regions.copy() for _ in range(2)]
+        moved[0][r] += step
+        moved[1][r] -= step
+        high, low = (top_down_captioner(v, caption, weights, start)[0][place][caption[place]] for v in moved)
+        found.append(float(high - low) / (2 * step))
+    return found

@@ -218,3 +218,15 @@ class TestMentions:
     def test_captions_of_another_scene_are_mostly_wrong(self, scenes):
         right = [m.right for one, two in pairwise(scenes) for m in mentions(captions(one)[0].text, two)]
         assert np.mean(right) < 0.3
+
+
+def test_nouns_are_the_words_that_name_kinds(scenes):
+    named = {**{kind: kind for kind in KINDS}, **{plural(kind): kind for kind in KINDS}}
+    for drawn in scenes:
+        for caption in captions(drawn):
+            found = caption.nouns(drawn)
+            assert found == tuple(place for place, word in enumerate(caption.words) if word in named)
+            for place in found:
+                assert {drawn.objects[i].kind for i in caption.objects[place]} == {named[caption.words[place]]}
+            meant = [caption.objects[place] for place in found]
+            assert len(set(meant)) == len(meant)  # one caption names no objects twice

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from saywhy.alignment.controls import RegionHints
 from saywhy.alignment.importance import Importance
 from saywhy.alignment.region_methods import RegionBatch, RegionMethod
+from saywhy.alignment.regularizers import Activation
 from saywhy.errors import InputError
 from saywhy.training.loop import HERE, Devices, Plan, Select, Tell, optimize, step_generator
 
@@ -35,17 +36,21 @@ class RegionOutput:
 class RegionTask:
     """The items of a training set: questions, or words of captions.
 
+    Words of captions are made by :func:`saywhy.tasks.captioning.word_alignment.word_task`.
+
     Attributes:
         regions: [image, region, channel].
         images: [item] the image of every item.
         scores: [item, answer] how right each answer is, 0 to 1.
         run: from the network, the regions of a batch and its items to the output; the regions require a gradient.
+        activation: how the logits become probabilities: ``"softmax"`` for words of captions.
     """
 
     regions: Float[Tensor, "image region channel"]
     images: Int[Tensor, " item"]
     scores: Float[Tensor, "item answer"]
     run: Callable[[nn.Module, Tensor, Int[Tensor, " batch"]], RegionOutput]
+    activation: Activation = "sigmoid"
 
 
 @dataclass(frozen=True)
@@ -130,6 +135,7 @@ def align(
             output.attention,
             hints.of(batch, step).to(output.logits.device),
             _chosen(method, len(task.images), step * plan.batch // len(items), plan.seed)[batch],
+            task.activation,
         )
         return total + settings.weight_at(step, steps) * method.term(known)
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from saywhy.alignment.controls import HintKind
 from saywhy.alignment.importance import Importance, region_importance
 from saywhy.alignment.ranking import ranking_loss, spread_penalty
-from saywhy.alignment.regularizers import attention_cosine_loss, sensitivity_norm, zero_out_loss
+from saywhy.alignment.regularizers import Activation, attention_cosine_loss, sensitivity_norm, zero_out_loss
 from saywhy.alignment.self_critical import BUCKET, critical_loss, strengthen_loss
 from saywhy.errors import InputError, nearest
 from saywhy.validation import short_repr
@@ -33,6 +33,7 @@ class RegionBatch:
         attention: [batch, region], of several heads the sum; None for networks without attention.
         hints: [batch, region] human importance; NaN where there is none.
         chosen: [batch] the items that the zero-out regularizer is for.
+        activation: how the logits become probabilities.
     """
 
     regions: Float[Tensor, "batch region channel"]
@@ -41,6 +42,12 @@ class RegionBatch:
     attention: Importance | None
     hints: Importance
     chosen: Tensor
+    activation: Activation = "sigmoid"
+
+    @property
+    def probabilities(self) -> Float[Tensor, "batch answer"]:
+        """The probabilities of all answers or words."""
+        return self.logits.sigmoid() if self.activation == "sigmoid" else self.logits.softmax(1)
 
     @cached_property
     def importance(self) -> Importance:
@@ -106,7 +113,7 @@ def _norm(batch: RegionBatch) -> Float[Tensor, ""]:
 
 
 def _zero_out(batch: RegionBatch) -> Float[Tensor, ""]:
-    return zero_out_loss(batch.logits, batch.chosen)
+    return zero_out_loss(batch.logits, batch.chosen, batch.activation)
 
 
 def _attention_rank(batch: RegionBatch) -> Float[Tensor, ""]:
@@ -123,10 +130,11 @@ def _self_critical(index: Literal["mended", "released"]) -> RegionTerm:
         best = batch.logits.topk(min(BUCKET, batch.logits.shape[1]), 1).indices
         right = batch.scores.argmax(1, keepdim=True)
         # The right answer first. As one of the best it is criticised for nothing: it is no likelier than itself.
-        taken = batch.logits.gather(1, torch.cat([right, best], 1))
+        criticised = torch.cat([right, best], 1)
+        taken, likely = (values.gather(1, criticised) for values in (batch.logits, batch.probabilities))
         each = [region_importance(scores, batch.regions) for scores in taken.unbind(1)]
         first = torch.zeros(len(taken), dtype=torch.long, device=taken.device)
-        critical = critical_loss(torch.stack(each, 1), taken.sigmoid(), first, batch.hints, rank, index=index)
+        critical = critical_loss(torch.stack(each, 1), likely, first, batch.hints, rank, index=index)
         return strengthen + critical
 
     return term

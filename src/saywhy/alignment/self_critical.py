@@ -79,7 +79,7 @@ def critical_loss(
 
     Args:
         importances: of the criticised answers; the right one included.
-        probabilities: of the same answers, by a sigmoid.
+        probabilities: of the same answers, by a sigmoid (of words of captions, by a softmax).
         right: the position of the right answer among them.
         hints: human importance; NaN counts as 0.
         rank: of the chosen object, from :func:`strengthen_loss`.

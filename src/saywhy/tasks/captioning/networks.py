@@ -40,6 +40,14 @@ class CaptionOutput:
         chosen = self.logits.log_softmax(-1).gather(2, self.words.unsqueeze(2)).squeeze(2)
         return torch.where(self.words == 0, 0.0, chosen)
 
+    def cross_entropy(self) -> Float[Tensor, ""]:
+        """Return the mean negative log-probability of a word, END included, in nats.
+
+        >>> round(float(CaptionOutput(torch.zeros(1, 3, 4), torch.tensor([[2, 3, 0]])).cross_entropy()), 4)  # log 4
+        1.3863
+        """
+        return -self.log_probabilities().sum() / (self.words != 0).sum()
+
 
 RecurrentState = tuple[Tensor, ...]
 """The recurrent state of a captioner: tensors with the sentence as their first axis."""

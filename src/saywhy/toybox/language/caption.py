@@ -44,6 +44,22 @@ class SceneCaption:
         """The sentence."""
         return " ".join(self.words)
 
+    def nouns(self, scene: Scene) -> tuple[int, ...]:
+        """Return the indices of the words that name the kind of objects: "mug", "cats"; no colours, counts, relations.
+
+        >>> from saywhy.toybox import scene
+        >>> drawn = scene("talk-test", 1)
+        >>> said = captions(drawn)[2]
+        >>> [said.words[place] for place in said.nouns(drawn)], said.text
+        (['guitar', 'flower'], 'a brown guitar right of an orange flower')
+        """
+        kinds = [{scene.objects[i].kind for i in meant} for meant in self.objects]
+        return tuple(
+            place
+            for place, (word, of_word) in enumerate(zip(self.words, kinds, strict=True))
+            if any(word in (kind, plural(kind)) for kind in of_word)
+        )
+
     def mask(self, scene: Scene, word: int) -> np.ndarray:
         """Return the mask of the objects that a word refers to, bool [height, width]; False everywhere for none."""
         return np.logical_or.reduce(

@@ -8,7 +8,8 @@ from saywhy.toybox.scenes.colour import COLOURS
 from saywhy.toybox.scenes.kinds import KINDS
 from saywhy.toybox.scenes.scene import Scene
 
-_NOUNS = {**{kind: kind for kind in KINDS}, **{plural(kind): kind for kind in KINDS}}
+NOUNS = {**{kind: kind for kind in KINDS}, **{plural(kind): kind for kind in KINDS}}
+"""The kind that a word names, of every singular and plural."""
 
 
 class Mention(NamedTuple):
@@ -27,7 +28,7 @@ class Mention(NamedTuple):
 
 def _begin(words: list[str], place: int) -> int:
     """Return the index at which the noun phrase of a word begins: after the previous noun."""
-    return next((i + 1 for i in range(place - 1, -1, -1) if words[i] in _NOUNS), 0)
+    return next((i + 1 for i in range(place - 1, -1, -1) if words[i] in NOUNS), 0)
 
 
 def mentions(text: str, scene: Scene) -> list[Mention]:
@@ -43,13 +44,13 @@ def mentions(text: str, scene: Scene) -> list[Mention]:
     words = text.split()
     found = []
     for place, word in enumerate(words):
-        ahead = next((i for i in range(place, len(words)) if words[i] in _NOUNS), None)
+        ahead = next((i for i in range(place, len(words)) if words[i] in NOUNS), None)
         if ahead is None:
             break
         colours = {w for w in words[_begin(words, place) : ahead] if w in COLOURS}
-        objects = [i for i, thing in enumerate(scene.objects) if thing.kind == _NOUNS[words[ahead]]]
+        objects = [i for i, thing in enumerate(scene.objects) if thing.kind == NOUNS[words[ahead]]]
         meant = tuple(i for i in objects if not colours or scene.objects[i].colour in colours)
-        if word in _NOUNS:
+        if word in NOUNS:
             found.append(Mention(word, "kind", bool(objects), place, meant or tuple(objects)))
         elif word in COLOURS:
             same = tuple(i for i in objects if scene.objects[i].colour == word)

@@ -5,6 +5,7 @@ It uses the frozen visual trunk of ``toybox:vqa``, so the features of every imag
 
 import json
 from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 from time import perf_counter
 from typing import Annotated
@@ -19,7 +20,7 @@ from saywhy.tasks.captioning.generate import decode_captions
 from saywhy.tasks.captioning.networks import CaptionModel, TopDown, head_generation
 from saywhy.tasks.vocabulary import Vocabulary
 from saywhy.tasks.vqa.networks import VQAModel
-from saywhy.toybox import scene
+from saywhy.toybox import Scene, scene
 from saywhy.toybox.language.mentions import mentions
 from saywhy.toybox.models.classifier import normalised
 from saywhy.toybox.models.vision_language import ToyboxCaptionHead
@@ -74,8 +75,8 @@ def learn(
         taken, which = taken[share], which[share]
         words = captions[taken, which]
         words = words[:, : int((words != 0).sum(1).max())]
-        log_probabilities = model(features[taken].float(), words).log_probabilities()
-        return -log_probabilities.sum() / int((words != 0).sum() + len(words))  # the words, and END
+        value: Tensor = model(features[taken].float(), words).cross_entropy()
+        return value
 
     checksum = float(features[:8].double().sum())  # it differs if the trunk was trained again
     settings = {**plan.settings(), "scenes": len(features), "steps": steps, "features_checksum": checksum}
@@ -92,9 +93,14 @@ def describe(head: TopDown, features: Tensor, known: Vocabulary) -> list[str]:
 
 def mention_accuracy(texts: list[str], split: str) -> dict[str, float]:
     """Return the share of right mentions of kinds, colours and counts in captions of the first scenes of a split."""
+    return mention_accuracy_of(texts, (scene(split, index) for index in range(len(texts))))
+
+
+def mention_accuracy_of(texts: list[str], scenes: Iterable[Scene]) -> dict[str, float]:
+    """Return the share of right mentions of kinds, colours and counts in captions, each of its scene."""
     found: dict[str, list[bool]] = defaultdict(list)
-    for index, text in enumerate(texts):
-        for mention in mentions(text, scene(split, index)):
+    for text, drawn in zip(texts, scenes, strict=True):
+        for mention in mentions(text, drawn):
             found[mention.claim].append(mention.right)
     return {claim: sum(right) / len(right) for claim, right in sorted(found.items())}
 
