@@ -1,0 +1,32 @@
+"""Errors of counts, the counts of a grid's cells, and the networks that count, number by number, in float64.
+
+Chattopadhyay et al., 2017. Numbers are Python's; boxes are (left, top, right, bottom).
+"""
+
+import math
+from collections.abc import Sequence
+
+Box = Sequence[float]
+
+
+def after_processing(value: float) -> int:
+    """round(max(c, 0)), halves upwards."""
+    return math.floor(max(value, 0.0) + 0.5)
+
+
+def error(
+    predicted: Sequence[Sequence[float]], counts: Sequence[Sequence[int]], relative: bool, nonzero: bool
+) -> float:
+    """The mean over classes of the root mean square error, over the positive images only if ``nonzero``."""
+    each = []
+    for k in range(len(counts[0])):
+        total, images = 0.0, 0
+        for row, true in zip(predicted, counts, strict=True):
+            if nonzero and true[k] == 0:
+                continue
+            square = float(after_processing(row[k]) - true[k]) ** 2
+            total += square / (true[k] + 1) if relative else square
+            images += 1
+        if images:
+            each.append(math.sqrt(total / images))
+    return math.fsum(each) / len(each)
