@@ -30,3 +30,19 @@ def error(
         if images:
             each.append(math.sqrt(total / images))
     return math.fsum(each) / len(each)
+
+
+def cell_counts(boxes: Sequence[Box], labels: Sequence[int], classes: int, frame: Box, grid: int) -> list[list[float]]:
+    """The count of each class in each cell, down the first column first; parts outside are lost."""
+    left, top, right, bottom = frame
+    wide, high = (right - left) / grid, (bottom - top) / grid
+    found = []
+    for column in range(grid):
+        for row in range(grid):
+            cell = [0.0] * classes
+            x, y = left + column * wide, top + row * high
+            for (a, b, c, d), label in zip(boxes, labels, strict=True):
+                common = max(0.0, min(c, x + wide) - max(a, x)) * max(0.0, min(d, y + high) - max(b, y))
+                cell[label] += common / ((c - a) * (d - b))
+            found.append(cell)
+    return found

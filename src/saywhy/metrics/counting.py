@@ -6,8 +6,8 @@ With :math:`N` images, :math:`K` classes, counts :math:`c_{ik}` and predictions 
     \text{mRMSE} = \frac{1}{K} \sum_k \sqrt{\frac{1}{N} \sum_i (\hat c_{ik} - c_{ik})^2}, \qquad
     \text{m-relRMSE} = \frac{1}{K} \sum_k \sqrt{\frac{1}{N} \sum_i \frac{(\hat c_{ik} - c_{ik})^2}{c_{ik} + 1}}
 
-The "nz" forms take the mean over the images with :math:`c_{ik} > 0` only. Predictions are first clamped at 0 and rounded
-to the nearest whole number, of two equally near ones the larger (as the released program does, by C's ``round``).
+The "nz" forms take the mean over the images with :math:`c_{ik} > 0` only. Predictions are clamped at 0 and rounded
+to the nearest whole number first, of two equally near ones the larger (as the released program does, by C's ``round``).
 
 A class without a positive image has no error over its positive images: it is left out of the "nz" means, and both the
 result and a warning name it. Nothing is divided by zero.
