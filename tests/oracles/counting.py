@@ -46,3 +46,65 @@ def cell_counts(boxes: Sequence[Box], labels: Sequence[int], classes: int, frame
                 cell[label] += common / ((c - a) * (d - b))
             found.append(cell)
     return found
+
+
+def sigmoid(x: float) -> float:
+    return 1 / (1 + math.exp(-x))
+
+
+def linear(x: Sequence[float], weight: Sequence[Sequence[float]], bias: Sequence[float]) -> list[float]:
+    return [math.fsum(w * v for w, v in zip(row, x, strict=True)) + b for row, b in zip(weight, bias, strict=True)]
+
+
+def relu(x: Sequence[float]) -> list[float]:
+    return [max(0.0, value) for value in x]
+
+
+def lstm(sequence: Sequence[Sequence[float]], weights: dict[str, list], ending: str) -> list[list[float]]:
+    """The hidden states of an LSTM; gates in the order input, forget, cell, output."""
+    size = len(weights[f"bias_ih{ending}"]) // 4
+    h, c, states = [0.0] * size, [0.0] * size, []
+    for x in sequence:
+        from_input = linear(x, weights[f"weight_ih{ending}"], weights[f"bias_ih{ending}"])
+        from_state = linear(h, weights[f"weight_hh{ending}"], weights[f"bias_hh{ending}"])
+        gates = [a + b for a, b in zip(from_input, from_state, strict=True)]
+        for n in range(size):
+            i, f, g, o = (gates[n + part * size] for part in range(4))
+            c[n] = sigmoid(f) * c[n] + sigmoid(i) * math.tanh(g)
+            h[n] = sigmoid(o) * math.tanh(c[n])
+        states.append(list(h))
+    return states
+
+
+def sequential_subitizing(
+    cells: Sequence[Sequence[float]], orders: Sequence[Sequence[int]], weights: dict[str, list], layers: int
+) -> list[list[float]]:
+    """The counts of cells; the weights are lists by the names of the network's parameters."""
+    joined: list[list[float]] = [[] for _ in cells]
+    for number, order in enumerate(orders):
+        prefix = f"readers.{number}."
+        of_projection = weights[f"{prefix}projection.weight"], weights[f"{prefix}projection.bias"]
+        states = [relu(linear(relu(cells[cell]), *of_projection)) for cell in order]
+        for layer in range(layers):
+            here = f"{prefix}lstms.{layer}."
+            own = {name.removeprefix(here): value for name, value in weights.items() if name.startswith(here)}
+            forwards = lstm(states, own, "_l0")
+            backwards = lstm(states[::-1], own, "_l0_reverse")[::-1]
+            states = [one + other for one, other in zip(forwards, backwards, strict=True)]
+        for cell, state in zip(order, states, strict=True):
+            joined[cell] += state
+    return [linear(relu(state), weights["output.weight"], weights["output.bias"]) for state in joined]
+
+
+def huber(predicted: Sequence[Sequence[Sequence[float]]], counts: Sequence, delta: float) -> float:
+    """The sum over cells of the mean over images and classes."""
+    images, cells, classes = len(predicted), len(predicted[0]), len(predicted[0][0])
+    total = 0.0
+    for j in range(cells):
+        of_cell = 0.0
+        for b in range(images):
+            for k in range(classes):
+                e = abs(predicted[b][j][k] - counts[b][j][k])
+                of_cell += e * e / 2 if e <= delta else delta * (e - delta / 2)
+        total += of_cell / (images * classes)
+    return total

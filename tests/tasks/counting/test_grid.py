@@ -85,7 +85,7 @@ def test_boxes_beyond_the_image_are_cut_lost_or_refused():
 def test_boxes_without_an_area_are_refused_or_count_as_a_limit():
     line, point, corner = (5.0, 12.0, 20.0, 12.0), (15.0, 10.0, 15.0, 10.0), (30.0, 20.0, 30.0, 20.0)
     for empty in (line, point, corner):
-        with pytest.raises(InputError, match="box 1 .*has no area, .* empty='limit'"):
+        with pytest.raises(InputError, match=r"box 1 .*has no area, .* empty='limit'"):
             cell_counts([(0, 0, 1, 1), empty], [0, 0], 1, FRAME, 2)
     assert cell_counts([point], [0], 1, FRAME, 2, empty="limit").flatten().tolist() == [0, 0, 0, 1]
     assert cell_counts([corner], [0], 1, FRAME, 2, empty="limit").flatten().tolist() == [0, 0, 0, 1]

@@ -87,7 +87,9 @@ def cell_counts(
     return counts.flatten(0, 1)
 
 
-def on_grid(cells: Float[Tensor, "*batch cell class"], grid: int | None = None) -> Float[Tensor, "*batch class row col"]:
+def on_grid(
+    cells: Float[Tensor, "*batch cell class"], grid: int | None = None
+) -> Float[Tensor, "*batch class row col"]:
     """Return the counts of cells as maps of every class, as they lie in the image.
 
     Args:
