@@ -221,11 +221,12 @@ def _check_labels(found: Detections, number: int, classes: int) -> None:
 
 
 def _of_image(one: Any, number: int, classes: Mapping[int, int] | None) -> Detections:
-    parts = {name: one.get(name) if isinstance(one, Mapping) else getattr(one, name, None) for name in _PARTS}
-    if not all(isinstance(part, Tensor) for part in parts.values()):
-        got = ", ".join(f"{name}: {type(part).__name__}" for name, part in parts.items())
+    given = [one.get(name) if isinstance(one, Mapping) else getattr(one, name, None) for name in _PARTS]
+    tensors = [part for part in given if isinstance(part, Tensor)]
+    if len(tensors) < len(_PARTS):
+        got = ", ".join(f"{name}: {type(part).__name__}" for name, part in zip(_PARTS, given, strict=True))
         raise InputError(f"image {number} (from 0) needs tensors of boxes, scores and labels, got {got}.")
-    boxes, scores, labels = (plain_tensor(name, part).detach().cpu() for name, part in parts.items())
+    boxes, scores, labels = (plain_tensor(n, t).detach().cpu() for n, t in zip(_PARTS, tensors, strict=True))
     count = len(scores)
     integers = not labels.is_floating_point() and labels.dtype != torch.bool
     if boxes.shape != (count, 4) or scores.shape != labels.shape or scores.ndim != 1 or not integers:
