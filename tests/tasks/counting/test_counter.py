@@ -10,10 +10,11 @@ from saywhy.errors import InputError, LayerError, SaywhyError
 from saywhy.models import Preprocess
 from saywhy.targets import Count
 from saywhy.tasks.counting.count_classifier import CountClassifier
-from saywhy.tasks.counting.counter import CountEnsemble, Counter, count_images, counter_model
+from saywhy.tasks.counting.counter import CountEnsemble, Counter, counter_model
 from saywhy.tasks.counting.features import CroppedCells, LayerFeatures, PooledCells
 from saywhy.tasks.counting.influence import influence_matrix
 from saywhy.tasks.counting.networks import AssociativeSubitizing, Glance, SequentialSubitizing, image_counts
+from saywhy.tasks.counting.train import predict_counts
 
 LABELS = ["cat", "mug", "key"]
 LAYER = "features.features.network.0"
@@ -63,7 +64,7 @@ def test_an_ensemble_is_the_mean_of_raw_counts():
 
 def test_counts_of_many_images_leave_the_mode():
     net = counter().train()
-    found = count_images(net, image(5), batch_size=2)
+    found = predict_counts(net, image(5), batch_size=2)
     torch.testing.assert_close(found, counter()(image(5)).counts.detach())
     assert net.training
 

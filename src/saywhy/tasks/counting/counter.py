@@ -9,12 +9,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from saywhy.errors import InputError
-from saywhy.metrics.counting import ImageCounts
 from saywhy.models import Model
 from saywhy.models.preprocess import as_preprocess
 from saywhy.shapes import Images
 from saywhy.tasks.counting.networks import CountHead, PredictedCells, image_counts
-from saywhy.validation import true_or_false, whole_number
+from saywhy.validation import true_or_false
 
 
 @dataclass
@@ -127,21 +126,3 @@ def counter_model(
     """
     made = None if preprocess is None else as_preprocess(preprocess)
     return Model(counter, name, made, tuple(labels), output="counts", layer=layer, scale="value")
-
-
-def count_images(counter: nn.Module, images: Images, batch_size: int = 32) -> ImageCounts:
-    """Return the counts of preprocessed images, before rounding [image, class], in evaluation mode.
-
-    >>> from saywhy.tasks.counting.features import PooledCells
-    >>> from saywhy.tasks.counting.networks import Glance
-    >>> count_images(Counter(PooledCells(nn.Identity(), 1), Glance(3, 2)), torch.rand(5, 3, 4, 4), 2).shape
-    torch.Size([5, 2])
-    """
-    size, mode = whole_number("batch_size", batch_size, 1), counter.training
-    device = next((parameter.device for parameter in counter.parameters()), images.device)
-    try:
-        counter.eval()
-        with torch.no_grad():
-            return torch.cat([counter(part.to(device)).counts.cpu() for part in images.split(size)])
-    finally:
-        counter.train(mode)

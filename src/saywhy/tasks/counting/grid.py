@@ -35,6 +35,9 @@ EmptyBoxes = Literal["refuse", "limit"]
 and thinner boxes: a line counts in a cell by the share of its length there, a point in its cell (on an edge the cell to
 the right, or below)."""
 
+ROUNDING = 1e-6
+"""A box goes beyond the frame by more than this share of its longer side: crop boxes are computed, and rounded."""
+
 MOST_CELLS = 1024
 """The largest grid, a side."""
 
@@ -149,8 +152,8 @@ def _inside(placed: Tensor, frame: tuple[float, ...], outside: OutsideBoxes) -> 
     """Return the boxes, cut to the frame or not, after the checks of the choice."""
     low, high = torch.tensor([frame[:2] * 2, frame[2:] * 2], dtype=torch.float64)
     cut = torch.minimum(torch.maximum(placed, low), high)
-    beyond = (cut != placed).any(1)
-    if outside == "drop" or not bool(beyond.any()):
+    beyond = ((cut - placed).abs() > ROUNDING * (high - low).max()).any(1)
+    if outside == "drop" or torch.equal(cut, placed):
         return placed
     # A box that only touches the frame is wholly outside, unless it has no extent along that axis itself.
     gone = ((cut[:, 2:] == cut[:, :2]) & (placed[:, 2:] > placed[:, :2])).any(1)
