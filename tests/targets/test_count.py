@@ -197,3 +197,22 @@ def test_a_detectors_count_is_explained_with_both_signs(method, images):
     torch.testing.assert_close(found.maps[1:], single.maps, rtol=1e-4, atol=1e-6)
     wanted = [sum(((s - 0.5) / 0.1).sigmoid() for s in one["scores"][16:]) for one in network(images(2))]
     torch.testing.assert_close(found.scores[:, 0], torch.stack(wanted).detach())
+
+
+@pytest.mark.nightly
+def test_the_count_of_a_torchvision_detector_has_a_gradient():
+    """Suppression and thresholds select boxes; the scores of those that are left keep their graph."""
+    from torchvision.models.detection import fasterrcnn_mobilenet_v3_large_320_fpn
+
+    torch.manual_seed(0)
+    network = fasterrcnn_mobilenet_v3_large_320_fpn(
+        weights=None, weights_backbone=None, num_classes=4, box_score_thresh=0.0, min_size=96, max_size=96
+    ).eval()
+    x = torch.rand(1, 3, 96, 96)
+    (found,) = network(x)
+    label = int(found["labels"][0])
+    settings = {"layer": "backbone.body.16", "relu": False, "layout": Layout("channels-first", (3, 3))}
+    e = saywhy.explain(network, x, Count(label, threshold=0.25), "gradcam", **settings)
+    wanted = ((found["scores"][found["labels"] == label] - 0.25) / 0.1).sigmoid().sum()
+    torch.testing.assert_close(e.scores[0, 0], wanted.detach())
+    assert e.maps.abs().sum() > 0
