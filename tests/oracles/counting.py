@@ -60,6 +60,23 @@ def relu(x: Sequence[float]) -> list[float]:
     return [max(0.0, value) for value in x]
 
 
+def perceptron(x: Sequence[float], weights: dict[str, list], layers: int) -> list[float]:
+    """[Linear, batch norm with running statistics, ReLU] for each layer, then Linear: glance, and a cell of aso-sub."""
+    for layer in range(layers):
+        x = linear(x, weights[f"net.{3 * layer}.weight"], weights[f"net.{3 * layer}.bias"])
+        norm = f"net.{3 * layer + 1}."
+        scale, shift, mean, variance = (
+            weights[norm + name] for name in ("weight", "bias", "running_mean", "running_var")
+        )
+        x = relu(
+            [
+                a * (v - m) / math.sqrt(s2 + 1e-5) + b
+                for v, a, b, m, s2 in zip(x, scale, shift, mean, variance, strict=True)
+            ]
+        )
+    return linear(x, weights[f"net.{3 * layers}.weight"], weights[f"net.{3 * layers}.bias"])
+
+
 def lstm(sequence: Sequence[Sequence[float]], weights: dict[str, list], ending: str) -> list[list[float]]:
     """The hidden states of an LSTM; gates in the order input, forget, cell, output."""
     size = len(weights[f"bias_ih{ending}"]) // 4

@@ -6,6 +6,7 @@ import pytest
 import torch
 from rich.progress import Progress
 from safetensors import safe_open
+from safetensors.torch import save_file
 
 import saywhy
 from saywhy.errors import InputError, WeightsError
@@ -82,6 +83,20 @@ def test_weights_do_not_ship_yet(tmp_path: Path):
     torch.save({}, tmp_path / "w.pt")
     with pytest.raises(WeightsError, match="cannot be read as safetensors"):
         saywhy.load("toybox:counter", weights=tmp_path / "w.pt")
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        ({}, "has no network that counts"),
+        ({"kind": "sequential", "grid": "x"}, "grid must be a whole number from 1 to 64, got None"),
+        ({"kind": "glance", "hidden": "9" * 99}, "hidden must be a whole number from 1 to 4,096"),
+    ],
+)
+def test_other_metadata_are_refused(tmp_path: Path, metadata, message):
+    save_file({"w": torch.zeros(1)}, tmp_path / "w.safetensors", metadata={"format": "pt", **metadata})
+    with pytest.raises(WeightsError, match=message):
+        saywhy.load("toybox:counter", weights=tmp_path / "w.safetensors")
 
 
 def test_kinds_and_grids_are_checked(tmp_path: Path):

@@ -37,6 +37,19 @@ def test_sequential_subitizing_equals_its_equations(grid, layers):
         torch.testing.assert_close(found[image], torch.tensor(wanted, dtype=torch.float64))
 
 
+@pytest.mark.parametrize(("build", "layers", "cells"), [(Glance, 2, 1), (Glance, 0, 1), (AssociativeSubitizing, 1, 4)])
+def test_perceptrons_equal_their_equations(build, layers, cells):
+    net, x = seeded(build, *([2] if build is AssociativeSubitizing else []), hidden=3, layers=layers), features(cells)
+    generator = torch.Generator().manual_seed(4)
+    for part in net.modules():
+        if isinstance(part, nn.BatchNorm1d):
+            for tensor in (part.weight, part.bias, part.running_mean, part.running_var):
+                tensor.data.copy_(torch.rand(tensor.shape, generator=generator) + 0.1)
+    weights = {name: value.tolist() for name, value in net.state_dict().items()}
+    wanted = [[oracle.perceptron(cell, weights, layers) for cell in image] for image in x.tolist()]
+    torch.testing.assert_close(net(x), torch.tensor(wanted, dtype=torch.float64))
+
+
 def test_widths_of_sequential_subitizing_are_the_published_ones():
     """500, 1000, 2000, both orders 4000, and then the classes."""
     with torch.device("meta"):

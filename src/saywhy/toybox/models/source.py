@@ -12,6 +12,7 @@ from saywhy.models.model import Model
 from saywhy.models.preprocess import Preprocess
 from saywhy.models.registry import source
 from saywhy.models.weights import load_weights
+from saywhy.validation import index_in, whole_number
 
 TRUNK_LAYER = "trunk.features"
 """The layer of the VQA and captioning models that all visual information passes through."""
@@ -102,22 +103,21 @@ def _counter(weights: Any) -> Model:
             "the weights of toybox:counter do not ship yet. Train them with `saywhy train toybox:counter -o "
             "counter.safetensors`, and give the file as weights."
         )
-    metadata = {} if weights == "random" else _metadata(weights, "kind", "the network that counts")
-    settings = {name: int(metadata[name]) for name in ("grid", "hidden") if name in metadata}
+    metadata = {} if weights == "random" else _metadata(weights, "kind", "network that counts")
+    settings = {
+        name: whole_number(f"'{weights}': {name}", index_in(metadata[name]), 1, most, WeightsError)
+        for name, most in (("grid", 64), ("hidden", 4096))
+        if name in metadata
+    }
     head = counter_head(metadata.get("kind", "sequential"), **settings)  # type: ignore[arg-type]
     module = toybox_counter(head)
     _fill(module, weights, "toybox-counter")
-    whole = replace(_preprocess(), resize=(_size(), _size()), crop=None)  # a crop would hide objects
+    seen = _preprocess()
+    whole = replace(seen, resize=seen.crop, crop=None)  # a crop would hide objects
     return Model(module, "toybox:counter", whole, tuple(KINDS), output="counts", layer=COUNTER_LAYER, scale="value")
 
 
 _MODELS = {"classifier": _classifier, "vqa": _vqa, "ucam": _ucam, "captioner": _captioner, "counter": _counter}
-
-
-def _size() -> int:
-    from saywhy.toybox.models.classifier import SIZE
-
-    return SIZE
 
 
 def _preprocess() -> Preprocess:
