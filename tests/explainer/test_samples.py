@@ -260,3 +260,10 @@ class OneAtATime(nn.Module):
 def test_network_of_one_sample_at_a_time_is_run_so(method: str) -> None:
     e = saywhy.explain(OneAtATime(), (images(1), torch.rand(5, 4) + 1), target=2, **settings(method))
     assert quarter(e.maps[0, 0]) == 2
+
+
+def test_several_values_of_a_regression_are_explained_in_a_batch(images):
+    """Occlusion explains probabilities by default, and values have none."""
+    model = saywhy.load(nn.Sequential(nn.Flatten(), nn.Linear(3 * 12 * 12, 3)), scale="value")
+    e = saywhy.explain(model, images(2), [0, 2], "occlusion")
+    torch.testing.assert_close(e.scores, model.module(images(2))[:, [0, 2]].detach())

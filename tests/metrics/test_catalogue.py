@@ -266,6 +266,7 @@ def test_average_drop_of_a_raw_score_can_exceed_one():
 HELPERS = {
     "boxes": {"found_boxes", "box_masks"},
     "correlation": {"ranks", "scaled"},
+    "counting": {"round_counts"},
     "faithfulness": {"probe"},
     "human_attention": {"on_grid", "random_maps", "centre_prior"},
     "imputation": {"imputed"},

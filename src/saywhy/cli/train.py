@@ -8,7 +8,9 @@ import typer
 
 from saywhy.errors import ModelError
 
-RECIPES = {f"toybox:{name}": f"saywhy.toybox.recipes.{name}" for name in ("classifier", "vqa", "ucam", "captioner")}
+RECIPES = {
+    f"toybox:{name}": f"saywhy.toybox.recipes.{name}" for name in ("classifier", "vqa", "ucam", "captioner", "counter")
+}
 """The models, and the modules of their recipes, which have more options: ``python -m MODULE --help``."""
 
 

@@ -24,6 +24,7 @@ from saywhy.explainer.runner import Runner
 from saywhy.models import Model
 from saywhy.models.arrange import argument_at, with_size_guess
 from saywhy.models.inputs import Batch, translated
+from saywhy.output import shown_score
 
 MOST = 4
 """The largest number of arguments whose combinations are tried; of more, one at most is shared."""
@@ -89,7 +90,8 @@ def run_independent(runner: Runner, batch: Batch, size: int | None) -> list[Batc
         config = replace(runner.config.of_samples(last), precision="exact")
         with translated(model, batch):
             output = replace(runner, config=config).predict(batch.of_samples(last))
-        alone = config.target.evaluate(replace(output, score=config.shown_score)).scores[0].detach()
+        score = shown_score(output.scale, config.score, config.shown_score)
+        alone = config.target.evaluate(replace(output, score=score)).scores[0].detach()
         if not prover.close(alone.float(), together[-1].detach().float()):
             prover.check_independence()
         return True

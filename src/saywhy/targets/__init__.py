@@ -9,6 +9,7 @@ imported.
 from importlib import import_module
 from pkgutil import iter_modules
 
+from saywhy.targets.count import Count
 from saywhy.targets.finer import Finer, finer
 from saywhy.targets.parse import as_target, contrast, counterfactual
 from saywhy.targets.registry import TARGETS, NamedTarget, all_targets, find_target, register, target
@@ -23,6 +24,7 @@ __all__ = [
     "TARGETS",
     "Certainty",
     "Class",
+    "Count",
     "Finer",
     "Function",
     "NamedTarget",

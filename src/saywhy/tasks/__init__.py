@@ -1,1 +1,1 @@
-"""Tasks: visual question answering and captioning, with the networks of the papers."""
+"""Tasks: visual question answering, captioning and counting, with the networks of the papers."""

@@ -13,7 +13,9 @@ from saywhy.terminal import printable
 
 Threads = Annotated[int, typer.Option(min=1, help="Cores to compute on.")]
 Accelerator = Annotated[str, typer.Option(help="What to compute on, as Lightning Fabric calls it: cpu, cuda, auto.")]
-Count = Annotated[int, typer.Option(min=1, help="Devices (on the CPU processes), each with its share of a batch.")]
+DeviceCount = Annotated[
+    int, typer.Option(min=1, help="Devices (on the CPU processes), each with its share of a batch.")
+]
 
 
 def run_recipe(train: Callable[[Progress], dict[str, str]], threads: int, hidden: tuple[str, ...] = ()) -> None:

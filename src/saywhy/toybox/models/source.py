@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from saywhy.models.model import Model
 from saywhy.models.preprocess import Preprocess
 from saywhy.models.registry import source
 from saywhy.models.weights import load_weights
+from saywhy.validation import index_in, whole_number
 
 TRUNK_LAYER = "trunk.features"
 """The layer of the VQA and captioning models that all visual information passes through."""
@@ -21,7 +23,8 @@ def load(name: str, weights: Any = None) -> Model:
     """Return a Toybox model.
 
     ``classifier`` is a multi-label classifier of the kinds in an image; ``vqa`` answers questions about an image;
-    ``ucam`` also estimates its uncertainty; ``captioner`` describes an image.
+    ``ucam`` also estimates its uncertainty; ``captioner`` describes an image. ``counter`` counts the objects of every
+    kind; its weights do not ship yet and have to be given.
 
     Args:
         name: of the model.
@@ -91,7 +94,30 @@ def _captioner(weights: Any) -> Model:
     )
 
 
-_MODELS = {"classifier": _classifier, "vqa": _vqa, "ucam": _ucam, "captioner": _captioner}
+def _counter(weights: Any) -> Model:
+    from saywhy.toybox import KINDS
+    from saywhy.toybox.models.counter import COUNTER_LAYER, counter_head, toybox_counter
+
+    if weights is None:
+        raise WeightsError(
+            "the weights of toybox:counter do not ship yet. Train them with `saywhy train toybox:counter -o "
+            "counter.safetensors`, and give the file as weights."
+        )
+    metadata = {} if weights == "random" else _metadata(weights, "kind", "network that counts")
+    settings = {
+        name: whole_number(f"'{weights}': {name}", index_in(metadata[name]), 1, most, WeightsError)
+        for name, most in (("grid", 64), ("hidden", 4096))
+        if name in metadata
+    }
+    head = counter_head(metadata.get("kind", "sequential"), **settings)  # type: ignore[arg-type]
+    module = toybox_counter(head)
+    _fill(module, weights, "toybox-counter")
+    seen = _preprocess()
+    whole = replace(seen, resize=seen.crop, crop=None)  # a crop would hide objects
+    return Model(module, "toybox:counter", whole, tuple(KINDS), output="counts", layer=COUNTER_LAYER, scale="value")
+
+
+_MODELS = {"classifier": _classifier, "vqa": _vqa, "ucam": _ucam, "captioner": _captioner, "counter": _counter}
 
 
 def _preprocess() -> Preprocess:
@@ -116,8 +142,8 @@ def _file(weights: Any, shipped: str) -> Iterator[Any]:
         yield path
 
 
-def _metadata(path: Any) -> dict[str, str]:
-    """Return the metadata of a weights file, with the vocabulary."""
+def _metadata(path: Any, needed: str = "words", what: str = "vocabulary") -> dict[str, str]:
+    """Return the metadata of a weights file, with the ``needed`` entry."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -125,6 +151,6 @@ def _metadata(path: Any) -> dict[str, str]:
             metadata = dict(opened.metadata() or {})
     except (OSError, TypeError, SafetensorError) as error:
         raise WeightsError(f"'{path}' cannot be read as safetensors: {error}.") from error
-    if "words" not in metadata:
-        raise WeightsError(f"'{path}' has no vocabulary ('words') in its metadata: train it again.")
+    if needed not in metadata:
+        raise WeightsError(f"'{path}' has no {what} ('{needed}') in its metadata: train it again.")
     return metadata

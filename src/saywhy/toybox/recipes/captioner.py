@@ -26,7 +26,7 @@ from saywhy.toybox.models.classifier import normalised
 from saywhy.toybox.models.vision_language import ToyboxCaptionHead
 from saywhy.toybox.recipes.language_data import draw_language_data
 from saywhy.training.checkpoint import check_name, half, remove_checkpoint, save_weights
-from saywhy.training.command import Accelerator, Count, Threads, run_recipe
+from saywhy.training.command import Accelerator, DeviceCount, Threads, run_recipe
 from saywhy.training.loop import HERE, Devices, Plan, Tell, optimize, step_generator
 
 SCENES = 12_000
@@ -169,7 +169,7 @@ def main(
     steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = STEPS,
     threads: Threads = 2,
     accelerator: Accelerator = "cpu",
-    devices: Count = 1,
+    devices: DeviceCount = 1,
 ) -> None:
     """Train and evaluate the captioner of Toybox. Ctrl-C stops it; the same command resumes."""
     on = Devices(accelerator, devices)

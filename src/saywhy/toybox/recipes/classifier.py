@@ -14,7 +14,7 @@ from saywhy.toybox.models.classifier import ToyboxClassifier, normalised
 from saywhy.toybox.recipes.draw import cores, draw
 from saywhy.toybox.recipes.mean_average_precision import logits_of, mean_average_precision
 from saywhy.training.checkpoint import check_name, half, remove_checkpoint, save_weights
-from saywhy.training.command import Accelerator, Count, Threads, run_recipe
+from saywhy.training.command import Accelerator, DeviceCount, Threads, run_recipe
 from saywhy.training.loop import HERE, Devices, Phase, Plan, fit
 
 SCENES = 12_000
@@ -96,7 +96,7 @@ def main(
     tests: Annotated[int, typer.Option(min=50, help="Number of test scenes.")] = TEST_SCENES,
     threads: Threads = 2,
     accelerator: Accelerator = "cpu",
-    devices: Count = 1,
+    devices: DeviceCount = 1,
 ) -> None:
     """Train and evaluate the classifier of Toybox. Ctrl-C stops it; the same command resumes."""
     on = Devices(accelerator, devices)

@@ -27,7 +27,7 @@ from saywhy.toybox.models.vision_language import ToyboxTrunk, variance_vqa_head
 from saywhy.toybox.recipes.language_data import LanguageData, draw_language_data
 from saywhy.toybox.recipes.vqa import frozen_features, sample_questions
 from saywhy.training.checkpoint import check_name, half, remove_checkpoint, save_weights
-from saywhy.training.command import Accelerator, Count, Threads, run_recipe
+from saywhy.training.command import Accelerator, DeviceCount, Threads, run_recipe
 from saywhy.training.loop import HERE, Devices, Loss, Plan, Tell, optimize
 from saywhy.uncertainty import UCAM, Gate, MCDropout, Uncertainty
 from saywhy.uncertainty.estimate import of_output
@@ -278,7 +278,7 @@ def main(
     steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = STEPS,
     threads: Threads = 2,
     accelerator: Accelerator = "cpu",
-    devices: Count = 1,
+    devices: DeviceCount = 1,
 ) -> None:
     """Train and evaluate the VQA model of Toybox with uncertainty. Ctrl-C stops it; the same command resumes."""
     on = Devices(accelerator, devices)

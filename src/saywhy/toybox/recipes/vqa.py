@@ -28,7 +28,7 @@ from saywhy.toybox.models.classifier import normalised
 from saywhy.toybox.models.vision_language import CHANNELS, ToyboxTrunk, ToyboxVQAHead
 from saywhy.toybox.recipes.language_data import LanguageData, draw_language_data
 from saywhy.training.checkpoint import check_name, half, remove_checkpoint, save_weights
-from saywhy.training.command import Accelerator, Count, Threads, run_recipe
+from saywhy.training.command import Accelerator, DeviceCount, Threads, run_recipe
 from saywhy.training.loop import HERE, Devices, Plan, Tell, optimize, step_generator
 
 SCENES = 20_000
@@ -295,7 +295,7 @@ def main(
     answer_steps: Annotated[int, typer.Option(min=1, help="Training steps of trunk and answers.")] = ANSWER_STEPS,
     threads: Threads = 2,
     accelerator: Accelerator = "cpu",
-    devices: Count = 1,
+    devices: DeviceCount = 1,
 ) -> None:
     """Train and evaluate the VQA model of Toybox. Ctrl-C stops it; the same command resumes."""
     on = Devices(accelerator, devices)
