@@ -64,7 +64,9 @@ def test_prints_verdict_and_table_and_writes_the_files(run: Run, here: Path, bar
 
     other = run(*bars, "--with", "erm", "--rate", 0.1)
     assert other.code == 1
-    assert "belongs to a fix with other data, hints, weights or settings" in " ".join(other.err.split())
+    assert "belongs to a fix with other images, hints, preprocessing, weights or settings" in " ".join(
+        other.err.split()
+    )
 
 
 @pytest.mark.slow
