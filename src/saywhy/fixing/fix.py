@@ -160,7 +160,8 @@ def fix(
         accelerator, devices: to compute on, by Lightning Fabric.
 
     Returns:
-        A :class:`Fix`. A run whose loss becomes NaN is left out, with its reason; the others go on. Ctrl-C ends training and returns what there is; the same call goes on.
+        A :class:`Fix`. A run whose loss becomes NaN is left out, with its reason; the others go on. Ctrl-C ends
+        training and returns what there is; the same call goes on.
 
     Raises:
         SaywhyError: the data, hints or model cannot be used; the message says what to do.

@@ -110,8 +110,8 @@ def _stored_run(file: Path, identity: str) -> tuple[Evaluation, float] | None:
         raise WeightsError(f"'{file}' is damaged ({error}). Delete it to train again.") from error
     if metadata.get("identity") != identity:
         raise WeightsError(
-            f"'{file}' belongs to a fix with other images, hints, preprocessing, weights or settings. Use another folder with out=, or "
-            "delete it."
+            f"'{file}' belongs to a fix with other images, hints, preprocessing, weights or settings. Use another "
+            "folder with out=, or delete it."
         )
     return Evaluation.of(json.loads(metadata["evaluation"])), float(metadata["seconds"])
 

@@ -46,8 +46,8 @@ def scale_of(method: str, weight: float, classes: int, size: float, opposite: fl
     factor = min(guessing / max(size, least), LARGEST_SCALE)
     if factor < guessing / size:
         warnings.warn(
-            f"the network of '{method}' agrees with the hints before training (loss {size:.3g}, {opposite:.3g} with the "
-            f"opposite hints), so the loss has little to teach. Its weight is bounded to {factor:.3g}, from "
+            f"the network of '{method}' agrees with the hints before training (loss {size:.3g}, {opposite:.3g} with "
+            f"the opposite hints), so the loss has little to teach. Its weight is bounded to {factor:.3g}, from "
             f"{guessing / size:.3g}.",
             SaywhyWarning,
             stacklevel=2,

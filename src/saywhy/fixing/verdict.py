@@ -110,11 +110,11 @@ def verdict(
     """
     starts = [before] if isinstance(before, Evaluation) else list(before)
     seeds = {name: {seed for other, seed in runs if other == name} for name, _ in runs}
+    listed = ", ".join(f"{name} with {sorted(found)}" for name, found in seeds.items())
     if any(found != seeds[method] for found in seeds.values()) or len(starts) not in (1, len(seeds[method])):
         raise InputError(
-            f"a verdict needs every method with the seeds of '{method}', {sorted(seeds[method])}, and one network before "
-            f"or one a seed; got {', '.join(f'{name} with {sorted(found)}' for name, found in seeds.items())} and "
-            f"{len(starts)} before."
+            f"a verdict needs every method with the seeds of '{method}', {sorted(seeds[method])}, and one network "
+            f"before or one a seed; got {listed} and {len(starts)} before."
         )
     others = [m for m in dict.fromkeys(name for name, _ in runs) if m != method]
     controls = [m for m in others if FIX_METHODS[m].control]
