@@ -90,7 +90,8 @@ def section(name: str, rows: Sequence[Row], share: float) -> str:
         if not done:
             lines.append([f"`{method.name}`", ", ".join(method.sees[1:]), "failed", *["–"] * 8])
             continue
-        line = _line(method.name, ", ".join(method.sees[1:]), *map(list, zip(*done, strict=True)), planted.shared)
+        there, evaluations = [row for row, _ in done], [evaluation for _, evaluation in done]
+        line = _line(method.name, ", ".join(method.sees[1:]), there, evaluations, planted.shared)
         lines.append([*line[:2], f"{line[2]}{f' ({failed} failed)' if failed else ''}", *line[3:]])
     heads = [
         "run", "sees", "worst group, shifted", "interval over images", "shifted", "test", "rank", "mass", "pointing",

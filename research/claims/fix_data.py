@@ -33,7 +33,7 @@ from saywhy.training.loop import Plan, optimize, step_generator
 REAL = Path(os.environ.get("SAYWHY_REAL") or Path(__file__).parents[3] / "shared" / "real")
 
 CIFAR_CLASSES = ("airplane", "automobile", "bird", "cat", "deer")
-"""The first five; the network was trained on the other five before."""
+"""The first five. The network was trained on all ten before, on other images."""
 
 OTHER_CLASSES = ("dog", "frog", "horse", "ship", "truck")
 
@@ -67,8 +67,11 @@ class Sizes:
         >>> Sizes(100, 50, 40, 10, 5, 1e-3).times(0.1)
         Sizes(train=20, val=12, test=6, biasing=1, epochs=1, rate=0.001)
         """
-        counts = (max(least, round(n * share)) for n, least in ((self.train, 20), (self.val, 12), (self.test, 6)))
-        return Sizes(*counts, max(1, round(self.biasing * share)), max(1, round(self.epochs * share)), self.rate)
+        train, val, test = (
+            max(least, round(n * share)) for n, least in ((self.train, 20), (self.val, 12), (self.test, 6))
+        )
+        biasing, epochs = (max(1, round(n * share)) for n in (self.biasing, self.epochs))
+        return Sizes(train, val, test, biasing, epochs, self.rate)
 
 
 @dataclass(frozen=True)
@@ -142,10 +145,8 @@ def cifar_images(shortcut: Shortcut, seed: int, sizes: Sizes) -> Iterator[tuple[
 
     In "shifted" every test image is there twice: with its own class's shortcut, and with another's.
     """
-    order = np.random.default_rng(seed)
     for number, kind in enumerate(CIFAR_CLASSES):
-        files = sorted((REAL / "cifar10" / "train" / kind).glob("*.jpg"))
-        mixed = [files[i] for i in order.permutation(len(files))]
+        order, mixed = np.random.default_rng([seed, number]), cifar_files(kind, seed)
         given = {
             "train": mixed[: sizes.train],
             "val": mixed[sizes.train : sizes.train + sizes.val],
@@ -153,6 +154,13 @@ def cifar_images(shortcut: Shortcut, seed: int, sizes: Sizes) -> Iterator[tuple[
         }
         pixels = {split: [np.asarray(read_image(file)) for file in some] for split, some in given.items()}
         yield from _planted(pixels, kind, number, len(CIFAR_CLASSES), shortcut, order)
+
+
+def cifar_files(kind: str, seed: int) -> list[Path]:
+    """The training images of a class, in the order of a seed: for training, for validation, and the others."""
+    files = sorted((REAL / "cifar10" / "train" / kind).glob("*.jpg"))
+    number = (*CIFAR_CLASSES, *OTHER_CLASSES).index(kind)
+    return [files[i] for i in np.random.default_rng([seed, 1_000 + number]).permutation(len(files))]
 
 
 def cell_images(seed: int, sizes: Sizes) -> Iterator[tuple[str, str, ShortcutImage]]:
@@ -207,13 +215,13 @@ TOYBOX = "as `saywhy.toybox.shortcut` draws it; hints are masks of the objects"
 
 PATCH = (
     "a patch of 6 x 6 pixels in a corner in the colour of the class. Nobody marked the objects of these photographs: a "
-    "hint is the whole image but the patch"
+    "hint is the whole image but the patch. The network was trained on other images of all ten classes before"
 )
 
 WHOLE_TINT = (
     "a tint of the whole image in the colour of the class. No region is without it, so that hints of regions cannot "
     "exclude it: they are the middle of the image (20 x 20 pixels), where the object usually is. A case in which such "
-    "hints should not help"
+    "hints should not help. The network was trained on other images of all ten classes before"
 )
 
 STICKER = (
@@ -292,19 +300,24 @@ def start_file(seed: int, share: float) -> Path:
 
 
 def train_start(seed: int, share: float) -> None:
-    """Train the small network on the other five classes of CIFAR-10, without a shortcut, unless that is done."""
+    """Train the small network on all ten classes of CIFAR-10, without a shortcut, unless that is done.
+
+    The images are those that are neither for training nor for validation in the data sets with a shortcut.
+    """
     file = start_file(seed, share)
     if file.exists():
         return
-    pixels, labels = [], []
-    for number, kind in enumerate(OTHER_CLASSES):
-        for path in sorted((REAL / "cifar10" / "train" / kind).glob("*.jpg"))[: max(20, round(500 * share))]:
+    sizes = max((planted.sizes for name, planted in PLANTED.items() if "cifar" in name), key=lambda s: s.train + s.val)
+    pixels, labels, classes = [], [], (*CIFAR_CLASSES, *OTHER_CLASSES)
+    for number, kind in enumerate(classes):
+        left = cifar_files(kind, seed)[sizes.train + sizes.val :]
+        for path in left[: max(20, round(share * len(left)))]:
             pixels.append(np.asarray(read_image(path)))
             labels.append(number)
-    network = SmallNetwork(len(OTHER_CLASSES), seed)
+    network = SmallNetwork(len(classes), seed)
     images = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).contiguous()
-    learn(network, images, torch.tensor(labels), seed, max(1, round(10 * share)))
-    save_weights(file, network.features.state_dict(), {"trained_on": "other classes", "seed": str(seed)})
+    learn(network, images, torch.tensor(labels), seed, max(1, round(12 * share)))
+    save_weights(file, network.features.state_dict(), {"trained_on": "other images", "seed": str(seed)})
 
 
 def learn(network: nn.Module, images: Tensor, labels: Tensor, seed: int, epochs: int) -> None:

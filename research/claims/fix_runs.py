@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 import saywhy
-from research.claims.fix_data import FOLDER, PLANTED, folder_of, model_of
+from research.claims.fix_data import PLANTED, folder_of, model_of
+from research.claims.language_networks import FOLDER
 from research.claims.multiple_testing import holm
 from saywhy.datasets.load_labelled import read_labelled
 from saywhy.fixing.evaluate import Evaluation

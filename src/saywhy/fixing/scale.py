@@ -5,7 +5,7 @@ import warnings
 
 from saywhy.errors import SaywhyWarning
 
-LEAST_SHARE = 0.1
+LEAST_SHARE = 0.01
 """The loss counts as at least this share of what it would be with hints that say nothing."""
 
 LARGEST_SCALE = 1e6
@@ -20,7 +20,9 @@ def scale_of(method: str, weight: float, classes: int, size: float, opposite: fl
     hints already that loss is nearly 0, and the factor would be huge: the first violation in training would outweigh
     the task a thousandfold. So the loss counts as at least ``LEAST_SHARE`` of the mean of itself and of its value with
     the opposite hints (1 - s), which is the expected ranking loss of hints in a random order: such a method has at most
-    ten times the factor that it would have with hints that say nothing. The bound is relative, like the factor.
+    a hundred times the factor that it would have with hints that say nothing. A lower bound on the loss must leave room
+    for hints that exclude little: a network that relies on a sticker of 3 % of the image has 2 % of its input gradient
+    there. The bound is relative, like the factor.
     ``LARGEST_SCALE`` is for networks whose maps are nearly empty.
 
     Args:
