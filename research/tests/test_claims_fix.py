@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import ttest_rel
 from typer.testing import CliRunner
@@ -34,6 +34,7 @@ PIXELS = st.integers(0, 2**31).map(lambda seed: np.random.default_rng(seed).inte
 
 
 class TestDecoys:
+    @settings(max_examples=50, deadline=None)
     @given(PIXELS, st.integers(0, 4))
     def test_a_sticker_is_what_its_hint_excludes(self, pixels, number):
         shown, mask = decoy(pixels, number, "sticker"), mask_of((16, 16), "sticker")
@@ -41,6 +42,7 @@ class TestDecoys:
         assert (shown[~mask] == COLOURS[number]).all()
         assert (~mask).sum() == sticker_side(16) ** 2
 
+    @settings(max_examples=50, deadline=None)
     @given(PIXELS, st.integers(0, 4))
     def test_a_tint_is_a_mixture_in_every_pixel(self, pixels, number):
         shown = decoy(pixels, number, "tint")
