@@ -241,11 +241,11 @@ PLANTED: dict[str, PlantedSet] = {
         lambda seed, sizes: toybox_images("background", seed, sizes), real=False, shared=False,
     ),
     "cifar-patch": PlantedSet(
-        "CIFAR-10, a patch", PATCH, CIFAR_CLASSES, 32, Sizes(200, 80, 60, 8, 4, 1e-3),
+        "CIFAR-10, a patch", PATCH, CIFAR_CLASSES, 32, Sizes(200, 80, 60, 3, 6, 1e-3),
         lambda seed, sizes: cifar_images("sticker", seed, sizes),
     ),
     "cifar-tint": PlantedSet(
-        "CIFAR-10, a tint", WHOLE_TINT, CIFAR_CLASSES, 32, Sizes(200, 80, 60, 8, 4, 1e-3),
+        "CIFAR-10, a tint", WHOLE_TINT, CIFAR_CLASSES, 32, Sizes(200, 80, 60, 3, 6, 1e-3),
         lambda seed, sizes: cifar_images("tint", seed, sizes),
     ),
     "blood-sticker": PlantedSet(
