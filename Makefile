@@ -48,6 +48,7 @@ claims: .venv/dev.stamp
 	$(BIN)/python -m research.claims.vision --out docs/claims-vision.md
 	$(BIN)/python -m research.claims.ucam --out docs/claims-ucam.md
 	$(BIN)/python -m research.claims.hint --out docs/claims-hint.md
+	$(BIN)/python -m research.claims.fix --out docs/claims-fix.md
 	$(BIN)/python -m research.claims.diverse_captions --out docs/claims-diverse-captions.md
 
 coverage: .venv/dev.stamp

@@ -5,9 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from planted_images import planted
+from saywhy.alignment.strokes import PaintedImage, Stroke, write_strokes
+from saywhy.errors import TrainingError
 from saywhy.fixing.train import Trainer
 from saywhy.training.loop import Tell
 
@@ -64,7 +68,9 @@ def test_prints_verdict_and_table_and_writes_the_files(run: Run, here: Path, bar
 
     other = run(*bars, "--with", "erm", "--rate", 0.1)
     assert other.code == 1
-    assert "belongs to a fix with other data, hints, weights or settings" in " ".join(other.err.split())
+    assert "belongs to a fix with other images, hints, preprocessing, weights or settings" in " ".join(
+        other.err.split()
+    )
 
 
 @pytest.mark.slow
@@ -101,6 +107,7 @@ def test_ctrl_c_ends_with_code_130_and_what_there_is(
         (("--layer", "featurs"), "no layer 'featurs'"),
         (("--rate", "-1"), "rate must be"),
         (("--weight", "-1"), "weight must be"),
+        (("--augment", "rotate"), "augment must be"),
         (("--accelerator", "abacus"), "devices of the accelerator 'abacus' are not available"),
         (("--hints", "nosuch"), "nosuch"),
     ],
@@ -123,3 +130,111 @@ def test_usage_errors_are_exit_code_2(run: Run) -> None:
     assert run("fix", "bars").code == 2  # without hints
     assert run("fix", "bars", "--hints", "masks", "--batch-size", 1).code == 2
     assert run("fix", "--help").code == 0
+
+
+def boxes_of(masks: Path) -> dict[str, tuple[int, int, int, int]]:
+    """The box (left, top, right, bottom) of every mask, by the path of its image."""
+    found = {}
+    for path in sorted(masks.rglob("*.png")):
+        rows, columns = np.nonzero(np.array(Image.open(path)))
+        box = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
+        found[path.relative_to(masks).as_posix()] = tuple(int(edge) for edge in box)
+    return found
+
+
+def coco(folder: Path, boxes: dict[str, tuple[int, int, int, int]]) -> Path:
+    images = [{"id": k, "file_name": file, "width": 24, "height": 24} for k, file in enumerate(boxes)]
+    annotations = [
+        {"id": k, "image_id": k, "category_id": 1, "bbox": [x0, y0, x1 - x0, y1 - y0], "iscrowd": 0}
+        for k, (x0, y0, x1, y1) in enumerate(boxes.values())
+    ]
+    path = folder / "instances.json"
+    record = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "bar"}]}
+    path.write_text(json.dumps(record))
+    return path
+
+
+def voc(folder: Path, boxes: dict[str, tuple[int, int, int, int]]) -> Path:
+    for file, (left, top, right, bottom) in boxes.items():
+        path = (folder / "xml" / file).with_suffix(".xml")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(
+            f"<annotation><filename>{path.stem}.png</filename><size><width>24</width><height>24</height></size>"
+            f"<object><name>bar</name><bndbox><xmin>{left + 1}</xmin><ymin>{top + 1}</ymin><xmax>{right}</xmax>"
+            f"<ymax>{bottom}</ymax></bndbox></object></annotation>"
+        )
+    return folder / "xml"
+
+
+def strokes(folder: Path, boxes: dict[str, tuple[int, int, int, int]]) -> Path:
+    """A line along the middle of every bar, as wide as the bar."""
+    painted = []
+    for file, (left, top, right, bottom) in boxes.items():
+        x, y = (left + right) / 2, (top + bottom) / 2
+        ends = (
+            ((left + 1.5, y), (right - 1.5, y)) if right - left > bottom - top else ((x, top + 1.5), (x, bottom - 1.5))
+        )
+        painted.append(PaintedImage(file, 24, 24, (Stroke(ends, 1.6, True),)))
+    path = folder / "strokes.json"
+    write_strokes(path, painted)
+    return path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", [coco, voc, strokes])
+def test_hints_of_every_form_are_those_of_the_masks(run: Run, here: Path, bars: tuple[object, ...], form: Any) -> None:
+    """The bars fill their boxes, so that boxes and strokes are nearly the masks."""
+    masks = here / "bars" / "masks"
+    hints = form(here, boxes_of(masks))
+    ran = run("fix", "bars", "--hints", hints, *QUICK, "--with", "erm", "-o", "other", "--json")
+    assert ran.code == 0, ran.err
+    record = json.loads(ran.out, parse_constant=refuse)
+    assert record["hinted"] == [24, 96]
+    assert record["verdict"]["word"] in ("grounding helped", "regularization helped", "neither")
+    assert record["before"]["grounding"]["images"] == 24
+    # Bars have 30 of 576 pixels; a stroke with round ends covers a little more or less.
+    assert record["before"]["grounding"]["area"] == pytest.approx(30 / 576, rel=1e-6 if form is not strokes else 0.25)
+    if form is not strokes:
+        ran = run(*bars, "--with", "erm", "--json")
+        same = json.loads(ran.out, parse_constant=refuse)
+        assert [one["accuracy"] for one in record["runs"]] == [one["accuracy"] for one in same["runs"]]
+        assert [one["grounding"] for one in record["runs"]] == [one["grounding"] for one in same["runs"]]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('{"images": [], "annotations": [], "categories": []}', "holds no images"),
+        ('{"format": "saywhy-strokes", "version": 1, "images": [{}]}', "must be an object with"),
+        ("{", "is no JSON"),
+    ],
+)
+def test_a_damaged_file_of_hints_is_one_sentence(
+    run: Run, here: Path, bars: tuple[object, ...], text: str, says: str
+) -> None:
+    (here / "hints.json").write_text(text)
+    ran = run("fix", "bars", "--hints", "hints.json", *QUICK)
+    assert ran.code == 1
+    assert says in " ".join(ran.err.split())
+    assert not (here / "out").exists()
+
+
+@pytest.mark.slow
+def test_a_failed_baseline_is_named_on_the_terminal(
+    run: Run, here: Path, bars: tuple[object, ...], monkeypatch
+) -> None:
+    plain = Trainer.run
+
+    def failing(self: Trainer, method: Any, *more: Any) -> Any:
+        if method.name == "erm":
+            raise TrainingError("the loss of step 2 of 4 is nan.")
+        return plain(self, method, *more)
+
+    monkeypatch.setattr(Trainer, "run", failing)
+    ran = run(*bars, "--with", "erm,spread", "--augment", "flip-shift")
+    assert ran.code == 0, ran.err
+    assert "'erm', seed 0, failed: the loss of step 2 of 4 is nan." in " ".join(ran.err.split())
+    assert "Left out: 'erm' failed (seed 0: the loss of step 2 of 4 is nan)." in " ".join(ran.out.split())
+    record = json.loads((here / "out" / "fix" / "fix.json").read_text(encoding="utf-8"))
+    assert record["settings"]["augment"] == "flip-shift"

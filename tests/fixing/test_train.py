@@ -1,13 +1,16 @@
 """Runs of training: resumed bit for bit, without a trace on the user's model, and refused before they begin."""
 
 import copy
+import os
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from torch import Tensor, nn
 
 from oracles import group_dro as oracle
@@ -216,7 +219,7 @@ class TestRefusals:
         some = torch.tensor(data.indices("val"))
         groups[some] = torch.where(groups[some] == 3, 2, groups[some])
         groups[some[1]] = 3
-        with pytest.raises(InputError, match="two images of every group on 'val', and group 3 has 1"):
+        with pytest.raises(InputError, match="two images of every group on 'val', and 'standing, green' has 1"):
             trainer_of(replace(data, groups=groups), masks).check(fix_method("dfr"))
 
 
@@ -242,6 +245,29 @@ class TestIdentity:
         found |= {trainer.identity(fix_method("hint"), 1), trainer.identity(fix_method("erm"), 0)}
         assert len(found) == len(trainers) + 2
         assert trainer.identity(fix_method("hint"), 0) == trainer_of(data, masks).identity(fix_method("hint"), 0)
+
+    @pytest.mark.slow
+    def test_is_another_one_if_the_pixels_of_an_image_change(self, tmp_path):
+        data, masks = planted(tmp_path)
+        before = trainer_of(data, masks).identity(fix_method("hint"), 0)
+        path = data.path(5)
+        pixels, known = np.array(Image.open(path)), path.stat()
+        pixels[0, 0] += 1
+        Image.fromarray(pixels).save(path)
+        os.utime(path, ns=(known.st_atime_ns, known.st_mtime_ns))
+        assert trainer_of(data, masks).identity(fix_method("hint"), 0) != before
+
+    def test_is_another_one_for_another_preprocessing(self, images):
+        data, masks = images
+        network = Network()
+        hints = read_hints(masks, data)
+        ways = ({}, {"mean": [0.4] * 3}, {"std": [0.2] * 3}, {"input_size": 32}, {"multilabel": True})
+        found = set()
+        for known in ways:
+            given = model(network, **known)
+            layer = Watched("features", network.features, Layout("channels-first", (12, 12)))
+            found.add(Trainer(given, ImageInputs(given, data, hints), layer, SETTINGS).identity(fix_method("erm"), 0))
+        assert len(found) == len(ways)
 
 
 def test_the_number_of_steps_is_that_of_the_report(trainer):

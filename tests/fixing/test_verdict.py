@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+from saywhy.errors import InputError
 from saywhy.fixing.evaluate import Evaluation, SplitAccuracy, group_accuracies
 from saywhy.fixing.grounding import Grounding
-from saywhy.fixing.verdict import Difference, FixVerdict, deciding_split, measure_of, verdict
+from saywhy.fixing.verdict import Difference, FixVerdict, Runs, deciding_split, measure_of, verdict
 from saywhy.statistics import student_margin
 
 IMAGES = 200
@@ -173,3 +174,39 @@ def test_grounding_with_one_seed_needs_a_paired_interval_above_zero():
     assert rank.mean == pytest.approx(0.005)
     assert rank.low < 0 < rank.high
     assert found.word == NEITHER
+
+
+class TestNetworksOfTheirOwn:
+    """Every seed with a network before of its own."""
+
+    RUNS: Runs = {  # noqa: RUF012
+        (name, seed): evaluated(share + step) for name, share in (("hint", 0.8), ("erm", 0.5)) for seed, step in
+        enumerate((-0.1, 0.0, 0.1))
+    }  # fmt: skip
+
+    def test_are_compared_seed_by_seed(self):
+        found = verdict("hint", [evaluated(0.4 + step) for step in (-0.1, 0.0, 0.105)], self.RUNS)
+        gains = np.array([0.4, 0.4, 0.395])
+        first = found.differences[0]
+        assert (first.than, first.mean) == ("before", pytest.approx(gains.mean()))
+        assert first.high - first.mean == pytest.approx(student_margin(gains))
+        assert "0.402 before" in found.sentences[0]
+
+    def test_one_network_for_all_seeds_is_the_same_as_copies_of_it(self):
+        one = evaluated(0.4)
+        assert verdict("hint", one, self.RUNS) == verdict("hint", [one] * 3, self.RUNS)
+
+    @pytest.mark.parametrize("count", [0, 2, 4])
+    def test_another_number_of_networks_is_refused(self, count):
+        with pytest.raises(InputError, match=f"one network before or one a seed; .* and {count} before"):
+            verdict("hint", [evaluated(0.4)] * count, self.RUNS)
+
+    def test_a_method_that_lacks_a_seed_is_refused(self):
+        runs = {pair: found for pair, found in self.RUNS.items() if pair != ("erm", 2)}
+        with pytest.raises(InputError, match=r"erm with \[0, 1\]"):
+            verdict("hint", evaluated(0.4), runs)
+
+    def test_what_was_left_out_is_said_last(self):
+        found = verdict("hint", evaluated(0.4), self.RUNS, left_out={"jtt": "seed 1: the loss is nan"})
+        assert found.sentences[-1] == "Left out: 'jtt' failed (seed 1: the loss is nan)."
+        assert found.word == verdict("hint", evaluated(0.4), self.RUNS).word

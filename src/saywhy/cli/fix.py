@@ -1,13 +1,15 @@
 """``saywhy fix``: train a classifier on hints, and compare it with controls and baselines."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 
 from saywhy.cli import screen
 from saywhy.cli.explain import DEFAULT_MODEL, ModelName, Weights
+from saywhy.fixing.augment import Augmentation
 from saywhy.fixing.methods import FIX_METHODS
+from saywhy.fixing.train import DEFAULT_AUGMENTATION
 
 FOLDER = Path("out/fix")
 
@@ -41,6 +43,9 @@ def fix(
     weight: Annotated[
         float, typer.Option(help="Weight of the added loss; at 1 it costs as much as guessing a class at the start.")
     ] = 1.0,
+    augment: Annotated[
+        str, typer.Option(help=f"Of training images and their hints: {', '.join(get_args(Augmentation))}.")
+    ] = DEFAULT_AUGMENTATION,
     seeds: Annotated[int, typer.Option(min=1, help="Runs of every method; intervals are over them if several.")] = 1,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="The folder of results; the same command resumes there.")
@@ -79,6 +84,7 @@ def fix(
                 batch_size=batch_size,
                 rate=rate,
                 weight=weight,
+                augment=augment,  # type: ignore[arg-type]  # fix() refuses others
                 seeds=seeds,
                 accelerator=accelerator,
                 devices=devices,
@@ -99,7 +105,7 @@ def fix(
 
 def _show(found: Any) -> None:
     """Print the verdict, and the table of all methods."""
-    from saywhy.fixing.report import rows
+    from saywhy.fixing.report import failures, rows
 
     if found.verdict is not None:
         screen.say(f"{found.verdict}\n")
@@ -109,3 +115,5 @@ def _show(found: Any) -> None:
     for row in shown:
         table.add_row(*(row[head] for head in heads))
     screen.show(table)
+    for failure in failures(found):
+        screen.failure(failure)

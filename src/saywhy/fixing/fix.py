@@ -6,7 +6,7 @@ import math
 import os
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +24,13 @@ from saywhy.errors import InputError, LayerError
 from saywhy.explainer.config import ExplainConfig
 from saywhy.explainer.layers import LayerChoice
 from saywhy.explainer.prepare import prepare
+from saywhy.fixing.augment import Augmentation
 from saywhy.fixing.evaluate import Evaluation, evaluate, predictions
 from saywhy.fixing.examples import FixExample, examples
 from saywhy.fixing.inputs import ImageInputs, check_outputs
 from saywhy.fixing.methods import FIX_METHODS, FixMethod, fix_method
-from saywhy.fixing.runs import complete, distinct, run_all
-from saywhy.fixing.train import Settings, Trainer
+from saywhy.fixing.runs import Finished, complete, distinct, run_all
+from saywhy.fixing.train import DEFAULT_AUGMENTATION, Settings, Trainer
 from saywhy.fixing.verdict import FixVerdict, Runs, deciding_split, verdict
 from saywhy.io.atomic import write_text
 from saywhy.models import Model, load
@@ -51,7 +52,8 @@ class Fix:
     """A fixed model, and what it was compared with.
 
     Attributes:
-        model: a copy of the model, float32 on the CPU, with the weights of the first seed of ``method``.
+        model: a copy of the model, float32 on the CPU, with the weights of the first finished seed of ``method``; those
+            before if there is none.
         method: the method that was asked for.
         before: the model as it was given.
         runs: evaluations of every method and seed that is finished, ``method`` included.
@@ -61,6 +63,8 @@ class Fix:
         settings: of the training.
         examples: held-out images with the maps of both models.
         stopped: why runs are missing; "" if none is.
+        failed: why runs ended without weights (a loss that was NaN), by method and seed; the others went on.
+        seconds: how long each run was trained.
     """
 
     model: Model
@@ -73,6 +77,8 @@ class Fix:
     settings: Settings
     examples: tuple[FixExample, ...] = ()
     stopped: str = ""
+    failed: Mapping[tuple[str, int], str] = field(default_factory=dict)
+    seconds: Mapping[tuple[str, int], float] = field(default_factory=dict)
 
     def record(self) -> dict[str, Any]:
         """As plain data, for JSON."""
@@ -91,9 +97,13 @@ class Fix:
                         "seed": seed,
                         "sees": list(FIX_METHODS[name].sees),
                         "selected_by": FIX_METHODS[name].selected_by,
+                        "seconds": self.seconds.get((name, seed)),
                         **found.record(),
                     }
                     for (name, seed), found in self.runs.items()
+                ],
+                "failed": [
+                    {"method": name, "seed": seed, "reason": reason} for (name, seed), reason in self.failed.items()
                 ],
                 "stopped": self.stopped,
             }
@@ -120,6 +130,7 @@ def fix(
     batch_size: int = 32,
     rate: float = 3e-4,
     weight: float = 1.0,
+    augment: Augmentation = DEFAULT_AUGMENTATION,
     seeds: int = 1,
     accelerator: str = "cpu",
     devices: int = 1,
@@ -142,11 +153,15 @@ def fix(
         layout: how to read the layer's output as maps, where this cannot be proved.
         epochs, batch_size, rate: of the training, by AdamW.
         weight: of the added loss, relative: at the start it costs ``weight`` times as much as guessing a class.
+        augment: what is done to training images, of every method alike, and to their hints with them: ``"flip"``
+            (horizontally), ``"shift"`` (by up to an eighth of each side), ``"flip-shift"``, or ``"none"``. It keeps few
+            hints from being learnt by heart. Leave flips out where left and right differ (digits, text).
         seeds: runs of every method. With one the intervals are over images only, with several over the runs.
         accelerator, devices: to compute on, by Lightning Fabric.
 
     Returns:
-        A :class:`Fix`. Ctrl-C ends training and returns what there is; the same call goes on.
+        A :class:`Fix`. A run whose loss becomes NaN is left out, with its reason; the others go on. Ctrl-C ends
+        training and returns what there is; the same call goes on.
 
     Raises:
         SaywhyError: the data, hints or model cannot be used; the message says what to do.
@@ -159,6 +174,7 @@ def fix(
         validate("batch_size", batch_size, PositiveInt),
         validate("rate", rate, PositiveFloat),
         validate("weight", weight, NonNegativeFloat),
+        augment=validate("augment", augment, Augmentation),
     )
     given = model if isinstance(model, Model) else load(model)
     # All but training runs on the CPU in float32, whatever the network's device and precision are.
@@ -175,8 +191,8 @@ def fix(
         trainer.check(each)
     folder = Path(out)
     before = evaluate(loaded, loaded.module, inputs, watched)
-    runs, stopped = run_all(trainer, [judged, *others], seeds, folder)
-    return _collected(loaded, judged, before, runs, trainer, name, folder, stopped)
+    finished = run_all(trainer, [judged, *others], seeds, folder)
+    return _collected(loaded, judged, before, finished, trainer, name, folder)
 
 
 def _check_splits(images: LabelledImages) -> None:
@@ -208,29 +224,29 @@ def _collected(
     model: Model,
     judged: FixMethod,
     before: Evaluation,
-    runs: Runs,
+    finished: Finished,
     trainer: Trainer,
     layer: str,
     folder: Path,
-    stopped: str,
 ) -> Fix:
     """The result, and its files."""
-    fixed = replace(model, module=copy.deepcopy(model.module))
-    if (judged.name, 0) in runs:
-        load_weights(fixed.module, folder / "runs" / f"{judged.name}-0.safetensors")
+    fixed, runs = replace(model, module=copy.deepcopy(model.module)), finished.runs
+    first = min((seed for name, seed in runs if name == judged.name), default=None)
+    if first is not None:
+        load_weights(fixed.module, folder / "runs" / f"{judged.name}-{first}.safetensors")
     whole = complete(runs, judged.name)
     split = deciding_split(before)
     rows = torch.tensor(trainer.inputs.data.indices(split))
     groups = None if trainer.inputs.groups is None else trainer.inputs.groups[rows].tolist()
-    found = verdict(judged.name, before, whole, groups) if whole else None
+    found = verdict(judged.name, before, whole, groups, finished.left_out()) if whole else None
     trained = len(trainer.inputs.data.indices("train"))
     hinted = len(trainer.inputs.hinted_of("train"))
     result = Fix(
         fixed, judged.name, before, runs, found, layer, (hinted, trained), trainer.settings,
-        examples(model, fixed, trainer), stopped,
+        examples(model, fixed, trainer), finished.stopped, finished.failed, finished.seconds,
     )  # fmt: skip
     write_text(folder / "fix.json", json.dumps(result.record(), indent=1, allow_nan=False))
-    if (judged.name, 0) in runs:
+    if first is not None:
         save_weights(folder / "fixed.safetensors", distinct(fixed.module.state_dict()), {"method": judged.name})
     return result
 

@@ -3,21 +3,28 @@
 import hashlib
 from collections.abc import Mapping
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from PIL import Image
 from torch import Tensor
 
 from saywhy.alignment.importance import HumanMaps
 from saywhy.datasets.labelled import LabelledImages
-from saywhy.errors import InputError
-from saywhy.geometry import on_input
+from saywhy.engine import tree
+from saywhy.errors import ImageError, InputError
+from saywhy.geometry import CropBox, on_input
 from saywhy.models import Model
 from saywhy.shapes import Images
 
 BUDGET = 2 * 2**30
 """Bytes of preprocessed images that are kept in memory; the others are read again in every epoch."""
+
+
+PROBES = 8
+"""Images by whose inputs a preprocessing is identified."""
 
 
 class ImageInputs:
@@ -61,8 +68,21 @@ class ImageInputs:
 
     @cached_property
     def digest(self) -> str:
-        """Identifies the names of images, their labels, splits and groups, and the pixels of their hints."""
+        """Identifies the images by name and content, how they are preprocessed, labels, splits, groups and hints.
+
+        The content of every file is read: modification times change when a folder is copied, and stay when a file is
+        written in its place by some programs. Preprocessing may be any function, so its result on ``PROBES`` images
+        counts, not its settings.
+        """
         found = hashlib.sha256()
+        for index in range(len(self.data)):
+            found.update(hashlib.sha256(_content(self.data.path(index))).digest())
+        for index in range(0, len(self.data), max(1, len(self.data) // PROBES)):
+            fed, crop_box = self._preprocessed(self.data.open(index))
+            found.update(repr((tuple(fed.shape), crop_box)).encode())
+            given = fed if self.model.feed is None else self.model.feed(fed.unsqueeze(0))
+            for tensor in tree.tensors(given):
+                found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
         groups = [None] * len(self.data) if self.groups is None else self.groups.tolist()
         for file, *known in zip(self.data.files, self.labels.tolist(), self.data.splits, groups, strict=True):
             found.update(repr((file, *known)).encode())
@@ -91,10 +111,9 @@ class ImageInputs:
     def _sample(self, index: int) -> tuple[Tensor, Tensor | None]:
         if index in self._kept:
             return self._kept[index]
-        assert self.model.preprocess is not None
         file = self.data.files[index]
         image = self.data.open(index)
-        fed, crop_box = self.model.preprocess(image)
+        fed, crop_box = self._preprocessed(image)
         size = (fed.shape[1], fed.shape[2])
         self._size = self._size or size
         if size != self._size:
@@ -111,6 +130,17 @@ class ImageInputs:
             self._left -= used
             self._kept[index] = (fed, hint)
         return fed, hint
+
+    def _preprocessed(self, image: Image.Image) -> tuple[Tensor, CropBox]:
+        assert self.model.preprocess is not None
+        return self.model.preprocess(image)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ImageError(f"'{path}' cannot be read: {error.strerror}.") from error
 
 
 def _checked(

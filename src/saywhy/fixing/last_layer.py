@@ -1,6 +1,6 @@
 """DFR: only the last layer is trained again, on as many images of every group (Kirichenko et al., 2023)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float, Int
@@ -65,6 +65,7 @@ def retrained(
     groups: Int[Tensor, " image"],
     classes: int,
     seed: int = 0,
+    names: Sequence[str] = (),
 ) -> tuple[Float[Tensor, "class channel"], Float[Tensor, " class"], float]:
     """Weights and biases of the last layer, and the penalty that was chosen.
 
@@ -77,6 +78,7 @@ def retrained(
         labels, groups: of the images.
         classes: the number of outputs.
         seed: of halves and subsets.
+        names: of the groups, for a refusal.
 
     Returns:
         Weights for features that are not standardised.
@@ -86,7 +88,7 @@ def retrained(
 
     Differs from the paper: the penalty is that of squares, not of absolute values.
     """
-    check_group_sizes(groups)
+    check_group_sizes(groups, names)
     generator = torch.Generator().manual_seed(seed)
     mean, deviation = features.mean(0), features.std(0).clamp_min(1e-8)
     standard = (features - mean) / deviation
@@ -111,16 +113,22 @@ def retrained(
     return W, b - W @ mean, decay
 
 
-def check_group_sizes(groups: Int[Tensor, " image"]) -> None:
+def check_group_sizes(groups: Int[Tensor, " image"], names: Sequence[str] = ()) -> None:
     """Check that every group has an image in both halves of the validation images.
+
+    Args:
+        groups: of the validation images.
+        names: of the groups; without them a refusal gives their numbers.
 
     Raises:
         InputError: a group has fewer than two images.
     """
     present, counts = groups.unique(return_counts=True)
     if int(counts.min()) < 2:
+        fewest = int(present[counts.argmin()])
+        name = f"'{names[fewest]}'" if names else f"group {fewest}"
         raise InputError(
-            f"DFR needs two images of every group on 'val', and group {int(present[counts.argmin()])} has "
+            f"DFR needs two images of every group on 'val', and {name} has "
             f"{int(counts.min())}. Move images from train to val, or leave 'dfr' out."
         )
 

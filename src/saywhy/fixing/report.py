@@ -15,17 +15,30 @@ if TYPE_CHECKING:
 def rows(fix: "Fix") -> list[dict[str, str]]:
     """The network before, then every method: accuracy and grounding, means over its seeds.
 
-    Keys are the heads of the columns, and ``title`` and ``selected``, which explain a method. Columns of groups are
+    A method that failed for every seed has dashes, and "failed" where the split that decides stands. Keys are the heads
+    of the columns, and ``title`` and ``selected``, which explain a method. Columns of groups are
     left out where groups are unknown.
     """
     found = [{"method": "before", "labels it sees": "", "title": "The network as it was given", "selected": ""}]
-    found[0] |= _means([fix.before])
-    for name in dict.fromkeys(name for name, _ in fix.runs):
+    found[0] |= _means([fix.before]) | {"seconds": "–"}
+    decides = deciding_split(fix.before)
+    for name in dict.fromkeys(name for name, _ in (*fix.runs, *fix.failed)):
         method = FIX_METHODS[name]
         row = {"method": name, "labels it sees": ", ".join(method.sees)}
         row |= {"title": method.title, "selected": method.selected_by}
-        found.append(row | _means([e for (other, _), e in sorted(fix.runs.items()) if other == name]))
+        done = sorted((seed, e) for (other, seed), e in fix.runs.items() if other == name)
+        row |= _means([e for _, e in done]) if done else dict.fromkeys(_means([fix.before]), "–")
+        failed = sum(other == name for other, _ in fix.failed)
+        if failed:
+            row[decides] = f"{row[decides]} ({failed} of {failed + len(done)} failed)" if done else "failed"
+        seconds = [fix.seconds[name, seed] for seed, _ in done if (name, seed) in fix.seconds]
+        found.append(row | {"seconds": f"{np.mean(seconds):.0f}" if seconds else "–"})
     return found
+
+
+def failures(fix: "Fix") -> list[str]:
+    """A sentence for every run that failed."""
+    return [f"'{name}', seed {seed}, failed: {reason}" for (name, seed), reason in fix.failed.items()]
 
 
 def _means(found: list[Evaluation]) -> dict[str, str]:

@@ -3,12 +3,14 @@
 import copy
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from time import perf_counter
 
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from saywhy.errors import WeightsError
+from saywhy.errors import TrainingError, WeightsError
 from saywhy.fixing.evaluate import Evaluation, evaluate
 from saywhy.fixing.methods import FixMethod
 from saywhy.fixing.train import Trainer, layer_in
@@ -24,42 +26,81 @@ def complete(runs: Runs, method: str) -> Runs:
     return {pair: found for pair, found in runs.items() if pair[0] in whole and pair[1] in seeds}
 
 
-def run_all(
-    trainer: Trainer, methods: Sequence[FixMethod], seeds: int, folder: Path
-) -> tuple[dict[tuple[str, int], Evaluation], str]:
-    """The evaluations of all runs, trained unless their weights are stored; and why some are missing."""
-    runs: dict[tuple[str, int], Evaluation] = {}
+@dataclass
+class Finished:
+    """What became of the runs.
+
+    Attributes:
+        runs: the evaluations of those that are finished, by method and seed.
+        seconds: how long each was trained; after an interruption, since then.
+        failed: why a run ended without weights: its loss was NaN or infinite.
+        stopped: why runs are missing; "" if none is.
+    """
+
+    runs: dict[tuple[str, int], Evaluation] = field(default_factory=dict)
+    seconds: dict[tuple[str, int], float] = field(default_factory=dict)
+    failed: dict[tuple[str, int], str] = field(default_factory=dict)
+    stopped: str = ""
+
+    def left_out(self) -> dict[str, str]:
+        """Why methods are not compared, or not for all seeds: the first reason of each.
+
+        >>> Finished(failed={("jtt", 0): "the loss is nan.", ("jtt", 2): "the loss is inf."}).left_out()
+        {'jtt': 'seed 0 and 1 more: the loss is nan'}
+        """
+        found: dict[str, str] = {}
+        for name in dict.fromkeys(name for name, _ in self.failed):
+            reasons = [(seed, reason) for (other, seed), reason in self.failed.items() if other == name]
+            more = f" and {len(reasons) - 1} more" if len(reasons) > 1 else ""
+            found[name] = f"seed {reasons[0][0]}{more}: {reasons[0][1].rstrip('.')}"
+        return found
+
+
+def run_all(trainer: Trainer, methods: Sequence[FixMethod], seeds: int, folder: Path) -> Finished:
+    """Train and measure all runs, but those that are stored.
+
+    A run whose loss is not finite has failed; the others go on. It is tried again by the next call.
+    """
+    found = Finished()
     pairs = [(method, seed) for seed in range(seeds) for method in methods]
     for method, seed in pairs:
+        pair = method.name, seed
         try:
-            runs[method.name, seed] = _run(trainer, method, seed, folder / "runs")
+            found.runs[pair], found.seconds[pair] = _run(trainer, method, seed, folder / "runs")
+        except TrainingError as error:
+            found.failed[pair] = str(error)
         except KeyboardInterrupt:
-            done = len(runs)
-            return runs, f"Stopped by Ctrl-C during '{method.name}', seed {seed}: {done} of {len(pairs)} runs are done."
-    return runs, ""
-
-
-def _run(trainer: Trainer, method: FixMethod, seed: int, folder: Path) -> Evaluation:
-    """One run: from the disk, or trained and measured."""
-    file = folder / f"{method.name}-{seed}.safetensors"
-    identity = trainer.identity(method, seed)
-    stored = _stored_evaluation(file, identity)
-    if stored is not None:
-        return stored
-    checkpoint = file.with_suffix(".checkpoint")
-    with counted(f"{method.name}, seed {seed}", trainer.steps(method)) as advance:
-        weights = trainer.run(method, seed, checkpoint, lambda step, loss: advance(1, f"loss {loss:.4f}"))
-    network = copy.deepcopy(trainer.model.module)
-    network.load_state_dict(weights)
-    found = evaluate(trainer.model, network, trainer.inputs, layer_in(network, trainer.layer, trainer.model))
-    save_weights(file, distinct(weights), {"identity": identity, "evaluation": json.dumps(found.record())})
-    for stale in folder.glob(f"{method.name}-{seed}*.checkpoint"):
-        remove_checkpoint(stale)
+            found.stopped = (
+                f"Stopped by Ctrl-C during '{method.name}', seed {seed}: {len(found.runs)} of {len(pairs)} runs are "
+                "done."
+            )
+            break
     return found
 
 
-def _stored_evaluation(file: Path, identity: str) -> Evaluation | None:
-    """The evaluation of a finished run, if it is of the same data, model and settings."""
+def _run(trainer: Trainer, method: FixMethod, seed: int, folder: Path) -> tuple[Evaluation, float]:
+    """One run, and the seconds of its training: from the disk, or trained and measured."""
+    file = folder / f"{method.name}-{seed}.safetensors"
+    identity = trainer.identity(method, seed)
+    stored = _stored_run(file, identity)
+    if stored is not None:
+        return stored
+    checkpoint, begin = file.with_suffix(".checkpoint"), perf_counter()
+    with counted(f"{method.name}, seed {seed}", trainer.steps(method)) as advance:
+        weights = trainer.run(method, seed, checkpoint, lambda step, loss: advance(1, f"loss {loss:.4f}"))
+    seconds = perf_counter() - begin
+    network = copy.deepcopy(trainer.model.module)
+    network.load_state_dict(weights)
+    found = evaluate(trainer.model, network, trainer.inputs, layer_in(network, trainer.layer, trainer.model))
+    kept = {"identity": identity, "evaluation": json.dumps(found.record()), "seconds": f"{seconds:.3f}"}
+    save_weights(file, distinct(weights), kept)
+    for stale in folder.glob(f"{method.name}-{seed}*.checkpoint"):
+        remove_checkpoint(stale)
+    return found, float(kept["seconds"])
+
+
+def _stored_run(file: Path, identity: str) -> tuple[Evaluation, float] | None:
+    """The evaluation of a finished run and its seconds, if it is of the same data, model and settings."""
     if not file.exists():
         return None
     try:
@@ -69,10 +110,10 @@ def _stored_evaluation(file: Path, identity: str) -> Evaluation | None:
         raise WeightsError(f"'{file}' is damaged ({error}). Delete it to train again.") from error
     if metadata.get("identity") != identity:
         raise WeightsError(
-            f"'{file}' belongs to a fix with other data, hints, weights or settings. Use another folder with out=, or "
-            "delete it."
+            f"'{file}' belongs to a fix with other images, hints, preprocessing, weights or settings. Use another "
+            "folder with out=, or delete it."
         )
-    return Evaluation.of(json.loads(metadata["evaluation"]))
+    return Evaluation.of(json.loads(metadata["evaluation"])), float(metadata["seconds"])
 
 
 def distinct(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

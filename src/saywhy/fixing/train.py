@@ -2,7 +2,6 @@
 
 import copy
 import hashlib
-import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,14 +13,16 @@ from torch.nn import functional as F
 
 from saywhy.engine.capture import Watched
 from saywhy.errors import InputError, WeightsError
+from saywhy.fixing.augment import Augmentation, augmented
 from saywhy.fixing.evaluate import group_accuracies, predictions
 from saywhy.fixing.inputs import ImageInputs
 from saywhy.fixing.last_layer import check_group_sizes, features_of, last_linear, retrained
 from saywhy.fixing.methods import FixMethod
 from saywhy.fixing.passes import TrainingPass, nan_if_not_finite, predicted, training_pass
 from saywhy.fixing.sampling import Sampler, group_weights, need_groups
+from saywhy.fixing.scale import scale_of
 from saywhy.models import Model
-from saywhy.training.loop import HERE, Devices, Plan, Tell, optimize
+from saywhy.training.loop import HERE, Devices, Plan, Tell, optimize, step_generator
 
 SCALE_STEPS = 4
 """Batches by which the size of the added loss is measured before training."""
@@ -29,8 +30,15 @@ SCALE_STEPS = 4
 JTT_WEIGHT = 20.0
 """How many times a misclassified image counts in JTT's second training (the paper's for CelebA is 50)."""
 
+DEFAULT_AUGMENTATION: Augmentation = "none"
+"""What is done to training images unless another augmentation is named."""
+
 GROUP_RATE = 0.01
 """The step of the group weights of group DRO, as published."""
+
+
+AUGMENT_STREAM = -(2**40)
+"""Where the seeds of augmentation begin, apart from those of order and hints."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +51,7 @@ class Settings:
         rate: learning rate of AdamW, with warmup and cosine decay.
         weight: of the added loss, relative: at the start of training it costs ``weight`` times as much as guessing.
         decay: weight decay.
+        augment: what is done to the images of every step, and to their hints with them.
     """
 
     epochs: int = 5
@@ -50,6 +59,7 @@ class Settings:
     rate: float = 3e-4
     weight: float = 1.0
     decay: float = 0.01
+    augment: Augmentation = DEFAULT_AUGMENTATION
 
 
 class _Learner(nn.Module):
@@ -130,7 +140,8 @@ class Trainer:
         if "group" in method.sees:
             groups = need_groups(self.inputs.groups, method.name, self.inputs.data.name)
             if method.training == "dfr":
-                check_group_sizes(groups[torch.tensor(self.inputs.data.indices("val"))])
+                validation = groups[torch.tensor(self.inputs.data.indices("val"))]
+                check_group_sizes(validation, self.inputs.data.group_names)
                 self._last_linear(self.model.module)
 
     def steps(self, method: FixMethod) -> int:
@@ -141,8 +152,9 @@ class Trainer:
         return each * (self.settings.epochs + first)
 
     def identity(self, method: FixMethod, seed: int) -> str:
-        """Identifies a run: method, seed, settings, images, hints and the weights before."""
+        """Identifies a run: method, seed, settings, images and how they are preprocessed, hints, the weights before."""
         parts = [method.name, str(seed), repr(self.settings), self.layer.name, str(self.layer.layout)]
+        parts += [repr((self.model.output, self.model.multilabel, self.model.scale))]
         parts += [self.inputs.digest, self.model.digest()]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
@@ -174,17 +186,18 @@ class Trainer:
 
         def loss(model: nn.Module, step: int, share: slice) -> Tensor:
             try:
-                indices = sampler.of(step)[share]
-                batch = self._pass(model, method, indices, step, seed)
+                batch = self._pass(model, method, sampler, step, share)
                 if method.training == "groupdro" and groups is not None:
-                    return worst_group_loss(batch.task_losses, groups[indices], learner.group_weights)
+                    of_batch = groups[sampler.of(step)[share]]
+                    return worst_group_loss(batch.task_losses, of_batch, learner.group_weights)
                 task = batch.task_losses.mean()
                 return task if method.term is None else task + scale * method.term(batch)
             except WeightsError as error:
                 return nan_if_not_finite(error)
 
         kept = {
-            **plan.settings(), "method": method.name, "steps": steps, "scale": scale, "data": inputs.digest,
+            **plan.settings(), "method": method.name, "steps": steps, "scale": scale,
+            "augment": settings.augment, "data": inputs.digest,
         }  # fmt: skip
         validation = torch.tensor(inputs.data.indices("val"))
 
@@ -196,18 +209,23 @@ class Trainer:
 
         optimize(learner, loss, steps, plan, kept, checkpoint, sampler.steps, report, self.devices, select=select)
 
-    def _pass(self, network: nn.Module, method: FixMethod, indices: Tensor, step: int, seed: int) -> TrainingPass:
-        inputs, device = self.inputs, next(network.parameters()).device
+    def _pass(
+        self, network: nn.Module, method: FixMethod, sampler: Sampler, step: int, share: slice = slice(None)
+    ) -> TrainingPass:
+        """The forward pass of a step, or of a device's share of it; all devices draw the same augmentation."""
+        inputs, device, indices = self.inputs, next(network.parameters()).device, sampler.of(step)
+        generator = step_generator(sampler.seed, AUGMENT_STREAM - step)
+        images, hints = augmented(inputs.images(indices), inputs.hints(indices), self.settings.augment, generator)
         return training_pass(
             self.model,
             network,
-            inputs.images(indices).to(device),
-            inputs.labels[indices].to(device),
-            inputs.hints(indices).to(device),
+            images[share].to(device),
+            inputs.labels[indices][share].to(device),
+            hints[share].to(device),
             self._watched(network) if method.watches == "layer" else None,
             input_gradients=method.watches == "input",
             step=step,
-            seed=seed,
+            seed=sampler.seed,
         )
 
     def _watched(self, network: nn.Module) -> Watched:
@@ -216,25 +234,18 @@ class Trainer:
         return layer_in(inner, self.layer, self.model)
 
     def _scale(self, learner: _Learner, method: FixMethod, sampler: Sampler) -> float:
-        """The factor on the added loss: at the start it costs ``weight`` times as much as guessing.
-
-        A ranking loss has the unit of logits, an input gradient one of its own, so that no fixed factor would serve two
-        methods, or two networks. Guessing costs the logarithm of the number of classes.
-        """
+        """The factor on the added loss, by its size on the first batches: see :func:`saywhy.fixing.scale.scale_of`."""
         if method.term is None:
             return 0.0
         trial, found = copy.deepcopy(learner).train(), []
         for step in range(SCALE_STEPS):
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(step)
-                found.append(
-                    float(method.term(self._pass(trial, method, sampler.of(step), step, sampler.seed)).detach())
-                )
-        mean = sum(found) / len(found)
-        if not math.isfinite(mean) or mean <= 0:
-            return self.settings.weight
-        classes = max(2, len(self.inputs.data.classes))
-        return float(f"{self.settings.weight * math.log(classes) / mean:.6g}")
+                batch = self._pass(trial, method, sampler, step)
+                opposite = replace(batch, hints=1 - batch.hints)
+                found.append([float(method.term(each).detach()) for each in (batch, opposite)])
+        size, reverse = torch.tensor(found).double().mean(0).tolist()
+        return scale_of(method.name, self.settings.weight, len(self.inputs.data.classes), size, reverse)
 
     def _last_linear(self, network: nn.Module) -> nn.Linear:
         few = torch.tensor(self.inputs.data.indices("val")[:4])
@@ -249,8 +260,9 @@ class Trainer:
 
         layer = self._last_linear(network)
         W, b, _ = retrained(
-            features_of(layer, run), inputs.labels[validation], groups, max(2, layer.out_features), seed
-        )
+            features_of(layer, run), inputs.labels[validation], groups, max(2, layer.out_features), seed,
+            inputs.data.group_names,
+        )  # fmt: skip
         if layer.out_features == 1:  # the log-odds of class 1
             W, b = W[1:] - W[:1], b[1:] - b[:1]
         with torch.no_grad():

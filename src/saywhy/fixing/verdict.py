@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from saywhy.errors import InputError
 from saywhy.fixing.evaluate import Evaluation
 from saywhy.fixing.methods import FIX_METHODS
 from saywhy.statistics import bootstrap_distribution, percentile_interval, student_margin, wilson
@@ -81,7 +82,13 @@ def measure_of(evaluation: Evaluation) -> float:
     return found.overall if found.worst_group is None else found.worst_group
 
 
-def verdict(method: str, before: Evaluation, runs: Runs, groups: Sequence[int] | None = None) -> FixVerdict:
+def verdict(
+    method: str,
+    before: Evaluation | Sequence[Evaluation],
+    runs: Runs,
+    groups: Sequence[int] | None = None,
+    left_out: Mapping[str, str] | None = None,
+) -> FixVerdict:
     """Judge a method against the network before and all other methods.
 
     "Grounding helped" if the method is better than before and than every control on the measure that decides, and also
@@ -93,24 +100,36 @@ def verdict(method: str, before: Evaluation, runs: Runs, groups: Sequence[int] |
 
     Args:
         method: the method to judge.
-        before: the network as it was given.
+        before: the network as it was given; or that of every seed, in the order of the seeds.
         runs: of all methods and seeds.
         groups: the group of every image of the deciding split, for the bootstrap; None where unknown.
+        left_out: methods that are not among the runs, or not with all seeds, and why; a sentence says so.
+
+    Raises:
+        InputError: there is neither one network before nor one for each seed, or a method lacks seeds.
     """
+    starts = [before] if isinstance(before, Evaluation) else list(before)
+    seeds = {name: {seed for other, seed in runs if other == name} for name, _ in runs}
+    listed = ", ".join(f"{name} with {sorted(found)}" for name, found in seeds.items())
+    if any(found != seeds[method] for found in seeds.values()) or len(starts) not in (1, len(seeds[method])):
+        raise InputError(
+            f"a verdict needs every method with the seeds of '{method}', {sorted(seeds[method])}, and one network "
+            f"before or one a seed; got {listed} and {len(starts)} before."
+        )
     others = [m for m in dict.fromkeys(name for name, _ in runs) if m != method]
     controls = [m for m in others if FIX_METHODS[m].control]
     differences = [
-        _difference(than, _of(runs, method), [before] if than == "before" else _of(runs, than), groups)
+        _difference(than, _of(runs, method), starts if than == "before" else _of(runs, than), groups)
         for than in ("before", *others)
     ]
     found = {d.than: d for d in differences}
     grounded = [
-        _of_grounding(what, than, _of(runs, method), [before] if than == "before" else _of(runs, than))
+        _of_grounding(what, than, _of(runs, method), starts if than == "before" else _of(runs, than))
         for what in ("rank", "deletion")
         for than in ("before", *controls)
     ]
-    split = deciding_split(before)
-    what = "worst-group accuracy" if before.accuracy[split].worst_group is not None else "accuracy"
+    split = deciding_split(starts[0])
+    what = "worst-group accuracy" if starts[0].accuracy[split].worst_group is not None else "accuracy"
     better = found["before"].better
     beats = [m for m in controls if found[m].better]
     failed = [m for m in controls if m not in beats]
@@ -123,7 +142,7 @@ def verdict(method: str, before: Evaluation, runs: Runs, groups: Sequence[int] |
     word = "undecided" if unknown or not controls else word
     sentences = [
         f"{what.capitalize()} on {split}: {np.mean([measure_of(e) for e in _of(runs, method)]):.3f} with '{method}', "
-        f"{measure_of(before):.3f} before, difference {found['before']}."
+        f"{np.mean([measure_of(e) for e in starts]):.3f} before, difference {found['before']}."
     ]
     if not controls:
         sentences.append("No control was run, so nothing is known of what helped.")
@@ -137,6 +156,9 @@ def verdict(method: str, before: Evaluation, runs: Runs, groups: Sequence[int] |
     elif controls and better and not failed and not helped:
         listed = ", ".join(f"{d.measure} than {d.than} {d}" for d in less)
         sentences.append(f"More accurate than every control, but not better grounded: {listed}.")
+    if left_out:
+        listed = ", ".join(f"'{name}' failed ({reason})" for name, reason in left_out.items())
+        sentences.append(f"Left out: {listed}.")
     return FixVerdict(word, method, f"{what} on {split}", tuple(differences), tuple(grounded), tuple(sentences))
 
 

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from saywhy.errors import InputError
-from saywhy.fixing.report import rows
+from saywhy.fixing.report import failures, rows
 from saywhy.io.atomic import write_text
 from saywhy.view.overlay import heat_over
 from saywhy.view.page import template
@@ -35,6 +35,7 @@ def fix_html(fix: "Fix") -> str:
     return template("fix.html.j2").render(
         fix=fix,
         rows=shown,
+        failures=failures(fix),
         heads=[head for head in shown[0] if head not in ("title", "selected")],
         differences=[] if fix.verdict is None else fix.verdict.differences,
         examples=[_example(one) for one in fix.examples],
