@@ -26,6 +26,7 @@ if typing.TYPE_CHECKING:
     from saywhy.concepts.textual import textual
     from saywhy.fixing.fix import Fix, fix
     from saywhy.tasks.captioning.caption import caption
+    from saywhy.tasks.counting.count import count
     from saywhy.tasks.vqa.ask import ask
 
 _ON_FIRST_USE = {
@@ -37,6 +38,7 @@ _ON_FIRST_USE = {
     "caption": "saywhy.tasks.captioning.caption",
     "check": "saywhy.checks.check",
     "checks": "saywhy.checks",
+    "count": "saywhy.tasks.counting.count",
     "factorize": "saywhy.concepts.factorization",
     "fix": "saywhy.fixing.fix",
     "metrics": "saywhy.metrics",
@@ -62,6 +64,7 @@ __all__ = [
     "capture",
     "check",
     "checks",
+    "count",
     "errors",
     "explain",
     "factorize",

@@ -14,7 +14,7 @@ from saywhy.diagnostics import Diagnostic, DiagnosticState
 from saywhy.errors import InputError
 from saywhy.explanation import Explanation, Metadata
 from saywhy.images import MOST_PIXELS, SourceImage
-from saywhy.output import ScoreKind
+from saywhy.output import ShownScore
 
 FORMAT = "saywhy-explanation/1"
 """The version of the record and array names; files of another version are refused."""
@@ -131,7 +131,7 @@ def _check(e: Explanation) -> None:
         "scores and classes are numbers [batch, target]": all(t.shape == (batch, count) for t in of_maps)
         and e.scores.is_floating_point()
         and not e.classes.is_floating_point(),
-        "the score is of a known kind": e.score in get_args(ScoreKind),
+        "the score is of a known kind": e.score in get_args(ShownScore),
         "the input has a size in pixels": bool(e.input_size)
         and all(type(n) is int and n > 0 for n in e.input_size)
         and math.prod(e.input_size) <= MOST_PIXELS,

@@ -15,6 +15,7 @@ from saywhy.targets.parse import as_target, contrast, counterfactual
 from saywhy.targets.registry import TARGETS, NamedTarget, all_targets, find_target, register, target
 from saywhy.targets.sentence import Sentence, Words
 from saywhy.targets.target import Class, Function, PerSampleTarget, Target, TargetList, TargetScores, TargetSum, Top
+from saywhy.targets.top_counts import TopCounts
 from saywhy.targets.uncertainty import Certainty, Uncertain
 
 for _file in sorted(module.name for module in iter_modules(__path__)):
@@ -35,6 +36,7 @@ __all__ = [
     "TargetScores",
     "TargetSum",
     "Top",
+    "TopCounts",
     "Uncertain",
     "Words",
     "all_targets",

@@ -1,7 +1,7 @@
 """A count as a target of any model: of a counter, a density map, or the boxes and queries of a detector."""
 
 from collections.abc import Hashable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -95,29 +95,56 @@ class Count(Target):
         name += "" if self.cell is None else f" in cell {self.cell}"
         return TargetScores(scores.reshape(samples, 1), [[name]] * samples, torch.full((samples, 1), -1))
 
+    def each_class(self, output: ModelOutput, *, soft: bool = True) -> Float[Tensor, "batch class"]:
+        """Return the counts of every class, whatever ``name`` is.
+
+        Args:
+            output: the model's output.
+            soft: the soft number of boxes, which this target explains; False is the number of boxes from the threshold
+                on. Other counts are the same with both.
+
+        Raises:
+            TargetError: the output has none of the forms above, or no such cell.
+
+        >>> output = ModelOutput(torch.zeros(1, 2), raw={"density": torch.ones(1, 2, 3, 3)})
+        >>> Count().each_class(output)
+        tensor([[9., 9.]])
+        """
+        samples = len(output.logits)
+        if not is_list_of_boxes(output.raw, samples):
+            return self._counts(output, samples, soft)
+        highest = max((int(one["labels"].max()) for one in output.raw if len(one["labels"])), default=0)
+        classes = len(output.labels or ()) or highest + 1
+        names = [replace(self, name=number) for number in range(classes)]
+        return torch.stack([one._of_boxes(output, output.raw, soft)[0] for one in names], 1)
+
     def _scores(self, output: ModelOutput, samples: int) -> tuple[Float[Tensor, " batch"], str | None]:
+        if self.cell is None and is_list_of_boxes(output.raw, samples):
+            return self._of_boxes(output, output.raw)
+        return self._of_classes(output, self._counts(output, samples))
+
+    def _counts(self, output: ModelOutput, samples: int, soft: bool = True) -> Float[Tensor, "batch class"]:
+        """Return the counts of all classes in every output but lists of boxes."""
         raw = output.raw
         cells = output_of(raw, "cells")
         if isinstance(cells, Tensor) and cells.ndim == 3 and len(cells) == samples:
-            return self._of_classes(output, self._of_cells(at_least_float32(cells)))
+            return self._of_cells(at_least_float32(cells))
         if self.cell is not None:
             raise TargetError(
                 "a cell is a part of the count of a counter, whose output has cells [batch, cell, class]; this model's "
                 f"output is {_form(raw)}. Leave cell out."
             )
-        if _is_list_of_boxes(raw, samples):
-            return self._of_boxes(output, raw)
-        dense = _dense_scores(raw, samples)
+        dense = dense_scores(raw, samples)
         if dense is not None:
-            return self._of_classes(output, self._soft(self._probabilities(at_least_float32(dense))).sum(1))
-        density = _density(raw, samples)
+            return self._above(self._probabilities(at_least_float32(dense)), soft).sum(1)
+        density = density_of(raw, samples)
         if density is not None:
-            return self._of_classes(output, density.flatten(2).sum(2))
+            return density.flatten(2).sum(2)
         counts = output_of(raw, "counts")
         if counts is None and output.scale == "value" and not isinstance(output, NoClassScores):
             counts = output.logits
         if isinstance(counts, Tensor) and counts.ndim == 2 and len(counts) == samples:
-            return self._of_classes(output, at_least_float32(counts))
+            return at_least_float32(counts)
         raise TargetError(
             f"nothing in the model's output ({_form(raw)}) is a count: it needs counts or cells of a counter, boxes "
             "with scores and labels, or a density map ([batch, 1, row, column], or named density). If it is a "
@@ -141,15 +168,15 @@ class Count(Target):
         index = named.index(self.name)
         return counts[:, index], named.label(index)
 
-    def _of_boxes(self, output: ModelOutput, raw: Any) -> tuple[Float[Tensor, " batch"], str | None]:
-        """Return the soft number of boxes of the label in every image."""
+    def _of_boxes(self, output: ModelOutput, raw: Any, soft: bool = True) -> tuple[Float[Tensor, " batch"], str | None]:
+        """Return the number of boxes of the label in every image."""
         number, label = self._label_of_boxes(output)
         counts = []
         for one in raw:
             scores = at_least_float32(one["scores"])
             _check_probabilities(scores)
             own = torch.ones_like(scores, dtype=torch.bool) if number is None else one["labels"] == number
-            counts.append(self._soft(scores[own]).sum())
+            counts.append(self._above(scores[own], soft).sum())
         return torch.stack(counts), label
 
     def _label_of_boxes(self, output: ModelOutput) -> tuple[int | None, str | None]:
@@ -171,7 +198,10 @@ class Count(Target):
         _check_probabilities(scores)
         return scores
 
-    def _soft(self, scores: Tensor) -> Tensor:
+    def _above(self, scores: Tensor, soft: bool = True) -> Tensor:
+        """Return how far each score is above the threshold, from 0 to 1; 0 or 1 if not ``soft``."""
+        if not soft:
+            return (scores >= self.threshold).to(scores.dtype)
         return ((scores - self.threshold) / self.temperature).sigmoid()
 
 
@@ -185,7 +215,8 @@ def _check_probabilities(scores: Tensor) -> None:
         )
 
 
-def _is_list_of_boxes(raw: Any, samples: int) -> bool:
+def is_list_of_boxes(raw: Any, samples: int) -> bool:
+    """Whether an output is a list with a mapping of scores and labels for every image, as torchvision's detectors'."""
     return (
         isinstance(raw, list | tuple)
         and len(raw) == samples
@@ -196,7 +227,7 @@ def _is_list_of_boxes(raw: Any, samples: int) -> bool:
     )
 
 
-def _dense_scores(raw: Any, samples: int) -> Float[Tensor, "batch query class"] | None:
+def dense_scores(raw: Any, samples: int) -> Float[Tensor, "batch query class"] | None:
     """Return the class scores of every query of an output that also has boxes; None if there are none."""
     if not any(isinstance(output_of(raw, name), Tensor) for name in ("boxes", "pred_boxes")):
         return None
@@ -207,7 +238,7 @@ def _dense_scores(raw: Any, samples: int) -> Float[Tensor, "batch query class"] 
     return None
 
 
-def _density(raw: Any, samples: int) -> Float[Tensor, "batch class row column"] | None:
+def density_of(raw: Any, samples: int) -> Float[Tensor, "batch class row column"] | None:
     """Return the density map; None if there is none."""
     if isinstance(raw, Tensor):
         found = raw if raw.ndim == 4 and raw.shape[1] == 1 else None

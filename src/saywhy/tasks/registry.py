@@ -1,4 +1,4 @@
-"""The registry of tasks: visual question answering, captioning."""
+"""The registry of tasks: visual question answering, captioning, counting."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -46,7 +46,11 @@ TASKS: Registry[Task] = Registry(
     "saywhy tasks",
     of=Task,
     folder="saywhy.tasks",
-    modules={"vqa": "saywhy.tasks.vqa", "captioning": "saywhy.tasks.captioning"},
+    modules={
+        "vqa": "saywhy.tasks.vqa",
+        "captioning": "saywhy.tasks.captioning",
+        "counting": "saywhy.tasks.counting",
+    },
 )
 """Every task. Packages add theirs with the entry point group ``saywhy.tasks``; built-in ones are imported on first use.
 A new folder of tasks needs no line here."""

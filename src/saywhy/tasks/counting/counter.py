@@ -12,6 +12,7 @@ from saywhy.errors import InputError
 from saywhy.models import Model
 from saywhy.models.preprocess import as_preprocess
 from saywhy.shapes import Images
+from saywhy.tasks.counting.intervals import CountErrors
 from saywhy.tasks.counting.networks import CountHead, PredictedCells, image_counts
 from saywhy.validation import true_or_false
 
@@ -39,6 +40,8 @@ class Counter(nn.Module):
         head: from features of cells to counts of cells.
         clamp: clamp every cell at 0 before the sum over cells; see
             :func:`saywhy.tasks.counting.networks.image_counts`. With one cell it clamps the count.
+        errors: the errors of its counts on validation images, from which :func:`saywhy.count` makes intervals; None
+            where they were not measured.
 
     >>> from saywhy.tasks.counting.features import PooledCells
     >>> from saywhy.tasks.counting.networks import AssociativeSubitizing
@@ -48,7 +51,9 @@ class Counter(nn.Module):
     (torch.Size([2, 4]), torch.Size([2, 9, 4]))
     """
 
-    def __init__(self, features: nn.Module, head: CountHead, clamp: bool = True) -> None:
+    def __init__(
+        self, features: nn.Module, head: CountHead, clamp: bool = True, errors: CountErrors | None = None
+    ) -> None:
         super().__init__()
         true_or_false(clamp=clamp)
         grid = getattr(features, "grid", None)
@@ -57,7 +62,7 @@ class Counter(nn.Module):
                 f"the features are those of a grid of {grid} cells a side, but {type(head).__name__} takes a grid of "
                 f"{head.grid}. Use the same number for both."
             )
-        self.features, self.head, self.clamp = features, head, clamp
+        self.features, self.head, self.clamp, self.errors = features, head, clamp, errors
 
     def forward(self, image: Images) -> CountOutput:
         """Count the objects in preprocessed images."""

@@ -95,6 +95,7 @@ def _captioner(weights: Any) -> Model:
 
 
 def _counter(weights: Any) -> Model:
+    from saywhy.tasks.counting.intervals import CountErrors
     from saywhy.toybox import KINDS
     from saywhy.toybox.models.counter import COUNTER_LAYER, counter_head, toybox_counter
 
@@ -112,6 +113,8 @@ def _counter(weights: Any) -> Model:
     head = counter_head(metadata.get("kind", "sequential"), **settings)  # type: ignore[arg-type]
     module = toybox_counter(head)
     _fill(module, weights, "toybox-counter")
+    if "count_errors" in metadata:
+        module.errors = CountErrors.read(metadata["count_errors"])
     seen = _preprocess()
     whole = replace(seen, resize=seen.crop, crop=None)  # a crop would hide objects
     return Model(module, "toybox:counter", whole, tuple(KINDS), output="counts", layer=COUNTER_LAYER, scale="value")

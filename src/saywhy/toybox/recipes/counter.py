@@ -17,6 +17,7 @@ from saywhy.errors import InputError
 from saywhy.metrics.counting import ImageCounts, m_relrmse, m_relrmse_nz, mrmse, mrmse_nz
 from saywhy.models import load
 from saywhy.tasks.counting.baselines import category_mean
+from saywhy.tasks.counting.intervals import LEAST_PAIRS, CountErrors
 from saywhy.tasks.counting.networks import CountHead
 from saywhy.tasks.counting.train import learn_counter, predict_counts
 from saywhy.toybox import KINDS
@@ -109,12 +110,23 @@ def train(
         "scenes": str(scenes),
         "minutes": f"{minutes:.1f}",
         "test_scenes": str(tests),
+        **_interval_errors(head, kept),
         **{f"test_{name}": f"{value:.4f}" for name, value in errors.items()},
         **{f"test_{name}_of_category_mean": f"{value:.4f}" for name, value in constant.items()},
     }
     save_weights(out, weights, metadata)
     remove_checkpoint(out.with_suffix(".checkpoint"))
     return metadata
+
+
+def _interval_errors(head: CountHead, kept: CounterData) -> dict[str, str]:
+    """Return the entry of the metadata that intervals are made of; none for fewer scenes than a range of errors needs.
+
+    The scenes selected the weights too, of some hundred steps, so that the errors on them are a little too small.
+    """
+    if kept.counts.numel() < LEAST_PAIRS:
+        return {}
+    return {"count_errors": CountErrors.of(predict_counts(head, kept.features), kept.counts).text()}
 
 
 def _draw(split: str, count: int, features: torch.nn.Module, grid: int, progress: Progress) -> CounterData:
