@@ -12,6 +12,7 @@ from saywhy.cli.ask import ask
 from saywhy.cli.benchmark import benchmark
 from saywhy.cli.caption import caption
 from saywhy.cli.check import check
+from saywhy.cli.count import count
 from saywhy.cli.demo import demo
 from saywhy.cli.explain import explain
 from saywhy.cli.fix import fix
@@ -61,7 +62,7 @@ app = typer.Typer(
 LISTS = (methods, metrics, targets, models, datasets, tasks, layers)
 """The commands that list the choices."""
 
-for command in (explain, ask, caption, check, benchmark, fix, textual, *LISTS, train, demo):
+for command in (explain, ask, caption, count, check, benchmark, fix, textual, *LISTS, train, demo):
     app.command()(command)
 
 

@@ -1,12 +1,18 @@
 """Which cells a cell's count depends on: the influence matrix of a network that reads the cells in sequence."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from saywhy.engine import tree
 from saywhy.engine.preserve import exclusive_run
+from saywhy.errors import InputError
+from saywhy.models import Model
+from saywhy.models.inputs import as_batch
+from saywhy.output import ModelOutput
+from saywhy.tasks.counting.counter import Counter
 from saywhy.tasks.counting.networks import CellFeatures, CountHead
 from saywhy.validation import validate, whole_number
 
@@ -47,3 +53,33 @@ def influence_matrix(
         rows = [torch.autograd.grad(counts[:, cell].sum(), x, retain_graph=True)[0] for cell in range(counts.shape[1])]
     gradients = torch.stack(rows, 1)  # (batch, counted, cell, feature)
     return (gradients * x.detach().unsqueeze(1)).sum(3) if kind != "norm" else gradients.norm(dim=3)
+
+
+def counter_influence(
+    model: Model, image: Any, label: int | str, kind: InfluenceKind = "gradient-times-features"
+) -> Float[Tensor, "counted cell"]:
+    """Compute the influence matrix of a counter for one image; ``saywhy.view.count.matrix_image`` draws it.
+
+    Args:
+        model: a model whose network is a :class:`saywhy.tasks.counting.counter.Counter`.
+        image: one image, as for :func:`saywhy.explain`.
+        label: the class, by index or name.
+        kind: as for :func:`influence_matrix`.
+
+    Raises:
+        InputError: the network is no counter with cells, there are several images, or there is no such class.
+    """
+    network = model.module
+    if not isinstance(network, Counter):
+        raise InputError(
+            f"an influence matrix is that of a counter with features of cells, {model.name} is a "
+            f"{type(network).__name__}. Give a model of saywhy.tasks.counting.counter.counter_model."
+        )
+    if isinstance(label, str):
+        label = ModelOutput(torch.zeros(1, network.head.classes), labels=model.labels, scale="value").index(label)
+    batch = as_batch(model, image)
+    if batch.size != 1:
+        raise InputError(f"expected one image, got {batch.size}.")
+    with exclusive_run(network), torch.no_grad():
+        features = network.features(tree.image_tensor(batch.inputs))
+    return influence_matrix(network.head, features, label, kind)[0]

@@ -6,6 +6,7 @@ from functools import cached_property
 import numpy as np
 from PIL import Image, ImageFilter
 
+from saywhy.errors import InputError
 from saywhy.toybox.scenes.backgrounds import background, light
 from saywhy.toybox.scenes.kinds import KINDS
 from saywhy.toybox.scenes.layout import layout
@@ -80,13 +81,43 @@ def scene(split: str, index: int, size: int = 128) -> Scene:
     >>> picture.image.shape, picture.background, [(one.colour, one.kind) for one in picture.objects]
     ((128, 128, 3), ...)
     """
+    return _first(split, index, size)[0]
+
+
+def scene_without(split: str, index: int, number: int, size: int = 128) -> Scene:
+    """Draw a scene without one of its objects (and its shadow); everything else is the same, pixel by pixel.
+
+    What the object hid is visible, so that the masks of others may be larger.
+
+    Args:
+        split, index, size: as for :func:`scene`.
+        number: of the object in ``scene(split, index).objects``, from 0, the nearest first.
+
+    Raises:
+        InputError: the scene has no such object.
+
+    >>> whole, rest = scene("talk-test", 1), scene_without("talk-test", 1, 0)
+    >>> [one.kind for one in whole.objects][1:] == [one.kind for one in rest.objects]
+    True
+    """
+    drawn, attempt = _first(split, index, size)
+    left_out = whole_number("number", number, 0, len(drawn.objects) - 1)
+    rng = SeededRandom("toybox", split, int(index), attempt)
+    rest = _attempt(split, int(index), size, rng, left_out)
+    if rest is None:
+        raise InputError(f"scene {index} of '{split}' cannot be drawn without its object {number}.")
+    return _blur(rest) if split.startswith("ambiguous-") else rest
+
+
+def _first(split: str, index: int, size: int) -> tuple[Scene, int]:
+    """Return the scene, and the number of the attempt that gave it."""
     check(split, index)
     size = whole_number("size", size, SMALLEST)
     attempt = 0
     while True:
         drawn = _attempt(split, int(index), size, SeededRandom("toybox", split, int(index), attempt))
         if drawn is not None:
-            return _blur(drawn) if split.startswith("ambiguous-") else drawn
+            return (_blur(drawn) if split.startswith("ambiguous-") else drawn), attempt
         attempt += 1
 
 
@@ -101,12 +132,17 @@ def _blur(drawn: Scene) -> Scene:
     return replace(drawn, image=image, clarity=clarity)
 
 
-def _attempt(split: str, index: int, size: int, rng: SeededRandom) -> Scene | None:
-    """Draw a scene with this random generator; None if an object in it is hardly visible."""
+def _attempt(split: str, index: int, size: int, rng: SeededRandom, left_out: int | None = None) -> Scene | None:
+    """Draw a scene with this random generator, without one object; None if an object in it is hardly visible."""
     place, kinds = contents(split, rng)
     picture, horizon = background(place, rng, size)
     poses = layout(kinds, horizon, rng)
-    stamped = [(pose, *stamp(picture, pose, light(place), rng)) for pose in poses]
+    absent = None if left_out is None else poses[len(poses) - 1 - left_out]
+    stamped = []
+    for pose in poses:  # one that is left out is drawn elsewhere, so that the generator goes on as it did
+        drawn = stamp(picture.copy() if pose is absent else picture, pose, light(place), rng)
+        if pose is not absent:
+            stamped.append((pose, *drawn))
     objects = _visible_objects(stamped, size)
     if objects is None:
         return None

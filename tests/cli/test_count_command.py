@@ -1,0 +1,128 @@
+"""``saywhy count``: one image, several, a folder; tables that are gone on with."""
+
+import csv
+import json
+
+import pytest
+
+NETWORK = """
+import torch
+from torch import nn
+from saywhy.models import Preprocess
+from saywhy.tasks.counting.counter import Counter, counter_model
+from saywhy.tasks.counting.features import PooledCells
+from saywhy.tasks.counting.intervals import CountErrors, ErrorRange
+from saywhy.tasks.counting.networks import AssociativeSubitizing
+
+labels = ["cat", "dog", "mug"]
+input_size = 16
+output = "counts"
+
+def network():
+    torch.manual_seed(1)
+    trunk = nn.Sequential(nn.Conv2d(3, 6, 3, padding=1), nn.ReLU())
+    head = AssociativeSubitizing(6, 3, 2, hidden=8)
+    with torch.no_grad():
+        head.net[-1].bias.copy_(torch.tensor([0.5, 0.3, -2.0]))
+    return Counter(PooledCells(trunk, 2), head, errors=CountErrors((ErrorRange(0, -1, 1, 500),)))
+"""
+
+
+@pytest.fixture
+def model(here) -> str:
+    (here / "counter.py").write_text(NETWORK)
+    return "counter.py:network"
+
+
+def test_one_image_is_counted_and_explained(run, model, noise, tmp_path):
+    ran = run("count", noise, "-m", model, "--of", "animals", "--of", "mugs", "-o", "why.html")
+    assert ran.code == 0, ran.err
+    assert "animals" in ran.out
+    page = (tmp_path / "why.html").read_text()
+    assert "animals" in page
+    found = json.loads(run("count", noise, "-m", model, "--of", "mug", "--json").out)
+    assert [one["name"] for one in found["counts"]] == ["cat", "dog", "mug"]
+    assert found["explained"][0]["interval"]["coverage"] == 0.9
+    assert len(found["explained"][0]["cells"]) == 2
+    assert [one["target"] for one in found["maps"]] == ["mug"]
+    for suffix in (".png", ".npz"):
+        assert run("count", noise, "-m", model, "-o", f"a{suffix}").code == 0
+        assert (tmp_path / f"a{suffix}").stat().st_size > 1000
+
+
+def test_several_images_are_on_one_page_with_totals(run, model, tmp_path):
+    ran = run("count", "photos", "-m", model, "-o", "all.html")
+    assert ran.code == 0, ran.err
+    assert "Totals of 3 images" in (tmp_path / "all.html").read_text()
+
+
+@pytest.mark.parametrize("name", ["counts.csv", "counts.json"])
+def test_a_folder_gives_a_table_that_is_gone_on_with(run, model, tmp_path, monkeypatch, name):
+    first = run("count", "photos/a.png", "-m", model, "-o", name)
+    assert first.code == 0, first.err
+    import saywhy.tasks.counting.count_folder as module
+
+    counted, plain = [], module._of_batch
+    monkeypatch.setattr(module, "_of_batch", lambda m, paths, *rest: (counted.extend(paths), plain(m, paths, *rest))[1])
+    ran = run("count", "photos", "-m", model, "-o", name, "--of", "cat")
+    assert ran.code == 0, ran.err
+    assert sorted(counted) == ["photos/b.jpg", "photos/deep/a.png"]
+    assert ran.out.splitlines()[-1].startswith("total")
+    if name.endswith("csv"):
+        rows = list(csv.DictReader((tmp_path / name).read_text().splitlines()))
+        assert [row["image"] for row in rows] == ["photos/a.png", "photos/b.jpg", "photos/deep/a.png", "total"]
+        assert int(rows[-1]["cat"]) == sum(int(row["cat"]) for row in rows[:-1])
+    else:
+        record = json.loads((tmp_path / name).read_text())
+        assert record["total"] == sum(one["total"] for one in record["images"])
+    (tmp_path / "photos" / "a.png").write_bytes((tmp_path / "photos" / "b.jpg").read_bytes())
+    counted.clear()
+    assert run("count", "photos", "-m", model, "-o", name).code == 0
+    assert counted == ["photos/a.png"]
+
+
+def test_ctrl_c_keeps_what_is_done(run, model, tmp_path, monkeypatch):
+    import saywhy.tasks.counting.count_folder as module
+
+    plain = module._of_batch
+
+    def stopped(m, paths, *rest):
+        if "photos/deep/a.png" in paths:
+            raise KeyboardInterrupt
+        return plain(m, paths, *rest)
+
+    monkeypatch.setattr(module, "_of_batch", stopped)
+    ran = run("count", "photos", "-m", model, "-o", "c.csv", "--batch-size", 1)
+    assert ran.code == 130
+    assert "stopped after 2 of 3 images. The same command goes on." in ran.err
+    assert len(list(csv.DictReader((tmp_path / "c.csv").read_text().splitlines()))) == 3
+    monkeypatch.setattr(module, "_of_batch", plain)
+    assert run("count", "photos", "-m", model, "-o", "c.csv").code == 0
+    assert len(list(csv.DictReader((tmp_path / "c.csv").read_text().splitlines()))) == 4
+
+
+def test_damaged_images_are_named_and_the_others_counted(run, model, tmp_path):
+    (tmp_path / "photos" / "bad.png").write_bytes(b"no image")
+    for words in (("-o", "c.csv"), ("-o", "c.html")):
+        ran = run("count", "photos", "-m", model, *words)
+        assert ran.code == 1
+        assert "bad.png" in ran.err
+        assert (tmp_path / words[1]).exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--of", "mugz"), "no class is named by 'mugz'; nearest: 'mug'"),
+        (("-o", "x.txt"), "expected .csv, .json, .html, .png or .npz"),
+        (("-o", "x.csv", "--method", "gradcam"), "a table has no maps"),
+        (("-o", "mine.csv"), "is no table of counts that was written here"),
+        (("-m", "mine.py:network"), "is a count"),
+        (("-m", "toybox:counter"), "Train them with `saywhy train toybox:counter"),
+    ],
+)
+def test_invalid_arguments_fail_with_a_message(run, model, noise, tmp_path, words, says):
+    (tmp_path / "mine.csv").write_text("a,b\n1,2\n")
+    ran = run("count", noise, *(("-m", model) if "-m" not in words else ()), *words)
+    assert ran.code == 1
+    assert says in ran.err
