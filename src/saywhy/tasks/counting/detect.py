@@ -104,7 +104,7 @@ def detection_counts(
     of_score, of_iou = _for_classes(thresholds, classes)
     counts = torch.zeros(len(detections), classes)
     for number, one in enumerate(detections):
-        _check_labels(one, number, classes)
+        check_labels(one, number, classes)
         for k in one.labels.unique().tolist():
             own = one.labels == k
             counts[number, k] = len(_survivors(one.boxes[own], one.scores[own], of_score[k], of_iou[k]))
@@ -150,7 +150,7 @@ def tune_detection(
             f"to try; got {list(counts.shape)} and {len(levels)} thresholds."
         )
     for number, one in enumerate(detections):
-        _check_labels(one, number, counts.shape[1])
+        check_labels(one, number, counts.shape[1])
     of_score, of_iou, errors = [], [], []
     for k in range(counts.shape[1]):
         parts = [(one.boxes[one.labels == k], one.scores[one.labels == k]) for one in detections]
@@ -212,7 +212,12 @@ def _for_classes(thresholds: Any, classes: int) -> tuple[tuple[float, ...], tupl
     return of_score, tuple(real_number("an IoU threshold", each, 0, 1) for each in thresholds.iou)
 
 
-def _check_labels(found: Detections, number: int, classes: int) -> None:
+def check_labels(found: Detections, number: int, classes: int) -> None:
+    """Check that all labels of an image's boxes are classes from 0.
+
+    Raises:
+        InputError: there is another label; the message has the image's number.
+    """
     if len(found.labels) and not 0 <= int(found.labels.min()) <= int(found.labels.max()) < classes:
         raise InputError(
             f"image {number} (from 0) has labels from {int(found.labels.min())} to {int(found.labels.max())}, but "
