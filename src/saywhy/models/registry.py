@@ -41,6 +41,7 @@ SOURCES: Registry[Source] = Registry(
         "timm": "saywhy.models.timm",
         "hf": "saywhy.models.transformers",
         "toybox": "saywhy.toybox.models.source",
+        "counter": "saywhy.tasks.counting.stored_counter",
     },
 )
 """Every source of models. Packages add theirs with the entry point group ``saywhy.models``.
