@@ -15,7 +15,7 @@ from saywhy.validation import real_number, short_repr, whole_number
 COVERAGE = 0.9
 """The default share of true counts inside of intervals."""
 
-LEAST_PAIRS = 100
+LEAST_PAIRS = 40
 """The least number of validation pairs of an image and a class behind an interval."""
 
 
