@@ -181,21 +181,6 @@ FORMS: dict[str, tuple[bool, bool]] = {
 """The four errors by name: whether an error is relative, and whether only positive images count."""
 
 
-def count_error_of(name: str, predicted: ImageCounts, counts: ImageCounts, *, rounded: bool = True) -> CountError:
-    """Compute one of the four errors by the paper's name; see :data:`FORMS` and :func:`mrmse`.
-
-    Raises:
-        InputError: there is no such error; or as for :func:`mrmse_nz`.
-
-    >>> count_error_of("mRMSE", torch.tensor([[1.0], [1.0]]), torch.tensor([[0.0], [2.0]])).value
-    1.0
-    """
-    if name not in FORMS:
-        raise InputError(f"an error of counts is one of {', '.join(FORMS)}, got {short_repr(name)}.")
-    relative, nonzero = FORMS[name]
-    return _count_error(predicted, counts, relative=relative, nonzero=nonzero, rounded=rounded)
-
-
 @dataset_metric(
     "the four errors of counts on resamples of the images: mean and standard deviation",
     better="lower",

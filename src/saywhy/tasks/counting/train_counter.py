@@ -14,7 +14,7 @@ from saywhy.datasets.hashed_splits import path_hash
 from saywhy.datasets.localized import Dataset, LocalizedImage
 from saywhy.errors import InputError, LayerError, SaywhyWarning
 from saywhy.explain import explain
-from saywhy.metrics.counting import FORMS, ImageCounts, count_error_of, round_counts
+from saywhy.metrics.counting import ImageCounts, m_relrmse, m_relrmse_nz, mrmse, mrmse_nz, round_counts
 from saywhy.models import Model
 from saywhy.models.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from saywhy.tasks.counting.baselines import category_mean
@@ -27,6 +27,9 @@ from saywhy.tasks.counting.train import COUNTER_PLAN, learn_counter, predict_cou
 from saywhy.training.checkpoint import check_name, remove_checkpoint, save_weights
 from saywhy.training.loop import HERE, Devices
 from saywhy.validation import whole_number
+
+ERRORS = {"mRMSE": mrmse, "mRMSE-nz": mrmse_nz, "m-relRMSE": m_relrmse, "m-relRMSE-nz": m_relrmse_nz}
+"""The four errors, by the names in the metadata."""
 
 VALIDATION_SHARE = 0.2
 """The expected share of the training images that validate, where there is no validation set."""
@@ -245,13 +248,11 @@ def _errors(
     entries = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SaywhyWarning)  # classes without a positive image are left out
-        for form in FORMS:
+        for form, error_of in ERRORS.items():
             if "nz" in form and not bool(true.any()):
                 continue
-            entries[f"{name}_{form}"] = f"{count_error_of(form, found, true).value:.4f}"
-            entries[f"{name}_{form}_of_category_mean"] = (
-                f"{count_error_of(form, constant, true, rounded=False).value:.4f}"
-            )
+            entries[f"{name}_{form}"] = f"{error_of(found, true).value:.4f}"
+            entries[f"{name}_{form}_of_category_mean"] = f"{error_of(constant, true, rounded=False).value:.4f}"
     whole = round_counts(found.double())
     for number, label in enumerate(labels):
         positive = true[:, number] > 0
