@@ -139,7 +139,7 @@ def test_the_map_of_another_answer_is_measured_on_its_object(item, monkeypatch):
     assert (its, own) == (pytest.approx(128 * 128 / bird.mask.sum()), 0)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_small_run_prints_its_tables(capsys):
     from research.claims.language import main
 

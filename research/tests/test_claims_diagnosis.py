@@ -332,7 +332,7 @@ class TestPreference:
         assert verdict(same) == "not decidable here"
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_attacks_and_failures_run_from_end_to_end():
     from research.claims.diagnosis import attacks, failures_section
     from research.claims.study import Study

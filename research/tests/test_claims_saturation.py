@@ -214,7 +214,7 @@ class TestSensitivity:
         assert sensitivity.measurements.values["some baseline", "zero"] == [pytest.approx(1)]  # zero is black here
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_small_run_prints_its_tables(monkeypatch):
     monkeypatch.setattr("research.claims.saturation.REAL", Path("nowhere"))
     network = Classifier(0, saywhy.load("toybox:classifier"))

@@ -226,7 +226,7 @@ def test_controls_have_the_losses_of_what_they_control():
         assert replace(RUNS[name], certainty="loss") == RUNS["U-CAM"] == UCAM(gate=Gate(0.1))
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_stored_network_is_measured_without_retraining(tmp_path, monkeypatch):
     """On thirty scenes, in few steps: all measurements are there, also for a control."""
     monkeypatch.setattr(uncertainty_networks, "FOLDER", tmp_path)

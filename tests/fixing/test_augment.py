@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from saywhy.errors import InputError
-from saywhy.fixing.augment import LARGEST_SHIFT, Augmentation, augmented
+from saywhy.fixing.augment import LARGEST_SHIFT, HintedAugmentation, augmented
 
-KINDS = st.sampled_from(get_args(Augmentation))
+KINDS = st.sampled_from(get_args(HintedAugmentation))
 SIDES = st.integers(1, 20)
 
 

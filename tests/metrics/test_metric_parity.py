@@ -29,7 +29,7 @@ from saywhy.metrics.faithfulness import (
 from saywhy.metrics.imputation import imputed
 from saywhy.metrics.removal import deletion, insertion, road
 
-pytestmark = pytest.mark.nightly
+pytestmark = pytest.mark.slow
 
 AGREES = 1e-4
 DISAGREES = 1e-2

@@ -10,7 +10,7 @@ from parity.peers import module
 from saywhy.engine import tree
 from saywhy.engine.attention import attend
 
-pytestmark = pytest.mark.nightly
+pytestmark = pytest.mark.slow
 
 SMALL = {
     "hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 3, "intermediate_size": 32,

@@ -15,7 +15,7 @@ from parity.packages import grad_cam
 from parity.test_peers import DISAGREES, assert_alike, needs_grad_cam, needs_torchcam
 from saywhy.targets import finer
 
-pytestmark = pytest.mark.nightly
+pytestmark = pytest.mark.slow
 
 NETWORKS = (*CONVOLUTIONAL, "vit (torchvision)")
 

@@ -9,7 +9,7 @@ import torch
 from parity import peers
 from parity.cases import assert_same, build
 
-pytestmark = pytest.mark.nightly
+pytestmark = pytest.mark.slow
 
 NAMES = ("resnet18", "squeezenet1_0", "mobilenet_v2", "vit (torchvision)")
 STEPS = 6

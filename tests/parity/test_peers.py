@@ -12,7 +12,7 @@ from oracles.networks import TinyNetwork
 from parity import peers
 from parity.cases import CASES, CONVOLUTIONAL, TRANSFORMERS, Case, build, distance, equation, scaled, unit
 
-pytestmark = pytest.mark.nightly
+pytestmark = pytest.mark.slow
 
 AGREES = 1e-4
 DISAGREES = 1e-2

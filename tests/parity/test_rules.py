@@ -13,7 +13,7 @@ from parity.packages import captum, summed
 from saywhy import Layout
 
 pytestmark = [
-    pytest.mark.nightly,
+    pytest.mark.slow,
     pytest.mark.skipif(not peers.available("captum"), reason="needs the package captum"),
     pytest.mark.filterwarnings("ignore:Setting backward hooks on ReLU:UserWarning"),
 ]

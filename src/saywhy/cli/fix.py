@@ -7,7 +7,7 @@ import typer
 
 from saywhy.cli import screen
 from saywhy.cli.explain import DEFAULT_MODEL, ModelName, Weights
-from saywhy.fixing.augment import Augmentation
+from saywhy.fixing.augment import HintedAugmentation
 from saywhy.fixing.methods import FIX_METHODS
 from saywhy.fixing.train import DEFAULT_AUGMENTATION
 
@@ -44,7 +44,7 @@ def fix(
         float, typer.Option(help="Weight of the added loss; at 1 it costs as much as guessing a class at the start.")
     ] = 1.0,
     augment: Annotated[
-        str, typer.Option(help=f"Of training images and their hints: {', '.join(get_args(Augmentation))}.")
+        str, typer.Option(help=f"Of training images and their hints: {', '.join(get_args(HintedAugmentation))}.")
     ] = DEFAULT_AUGMENTATION,
     seeds: Annotated[int, typer.Option(min=1, help="Runs of every method; intervals are over them if several.")] = 1,
     output: Annotated[

@@ -10,7 +10,7 @@ from saywhy.alignment.importance import HumanMaps
 from saywhy.shapes import Images
 from saywhy.validation import validate
 
-Augmentation = Literal["none", "flip", "shift", "flip-shift"]
+HintedAugmentation = Literal["none", "flip", "shift", "flip-shift"]
 """What is done to the images of a step: nothing, horizontal flips of half of them, shifts, or both."""
 
 LARGEST_SHIFT = 1 / 8
@@ -18,7 +18,7 @@ LARGEST_SHIFT = 1 / 8
 
 
 def augmented(
-    images: Images, hints: HumanMaps, kind: Augmentation, generator: torch.Generator
+    images: Images, hints: HumanMaps, kind: HintedAugmentation, generator: torch.Generator
 ) -> tuple[Images, HumanMaps]:
     r"""Augment images, and their hints by the same pixels.
 
@@ -43,7 +43,7 @@ def augmented(
     >>> augmented(images, hints, "flip", torch.Generator().manual_seed(0))[1].tolist()
     [[[0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0]]]
     """
-    validate("augment", kind, Augmentation)
+    validate("augment", kind, HintedAugmentation)
     if kind == "none":
         return images, hints
     count, height, width = hints.shape

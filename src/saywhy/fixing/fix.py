@@ -24,12 +24,12 @@ from saywhy.errors import InputError, LayerError
 from saywhy.explainer.config import ExplainConfig
 from saywhy.explainer.layers import LayerChoice
 from saywhy.explainer.prepare import prepare
-from saywhy.fixing.augment import Augmentation
+from saywhy.fixing.augment import HintedAugmentation
 from saywhy.fixing.evaluate import Evaluation, evaluate, predictions
 from saywhy.fixing.examples import FixExample, examples
 from saywhy.fixing.inputs import ImageInputs, check_outputs
 from saywhy.fixing.methods import FIX_METHODS, FixMethod, fix_method
-from saywhy.fixing.runs import Finished, complete, distinct, run_all
+from saywhy.fixing.runs import FinishedRuns, complete, distinct, run_all
 from saywhy.fixing.train import DEFAULT_AUGMENTATION, Settings, Trainer
 from saywhy.fixing.verdict import FixVerdict, Runs, deciding_split, verdict
 from saywhy.io.atomic import write_text
@@ -130,7 +130,7 @@ def fix(
     batch_size: int = 32,
     rate: float = 3e-4,
     weight: float = 1.0,
-    augment: Augmentation = DEFAULT_AUGMENTATION,
+    augment: HintedAugmentation = DEFAULT_AUGMENTATION,
     seeds: int = 1,
     accelerator: str = "cpu",
     devices: int = 1,
@@ -174,7 +174,7 @@ def fix(
         validate("batch_size", batch_size, PositiveInt),
         validate("rate", rate, PositiveFloat),
         validate("weight", weight, NonNegativeFloat),
-        augment=validate("augment", augment, Augmentation),
+        augment=validate("augment", augment, HintedAugmentation),
     )
     given = model if isinstance(model, Model) else load(model)
     # All but training runs on the CPU in float32, whatever the network's device and precision are.
@@ -224,7 +224,7 @@ def _collected(
     model: Model,
     judged: FixMethod,
     before: Evaluation,
-    finished: Finished,
+    finished: FinishedRuns,
     trainer: Trainer,
     layer: str,
     folder: Path,

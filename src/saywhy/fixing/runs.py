@@ -27,7 +27,7 @@ def complete(runs: Runs, method: str) -> Runs:
 
 
 @dataclass
-class Finished:
+class FinishedRuns:
     """What became of the runs.
 
     Attributes:
@@ -45,7 +45,7 @@ class Finished:
     def left_out(self) -> dict[str, str]:
         """Why methods are not compared, or not for all seeds: the first reason of each.
 
-        >>> Finished(failed={("jtt", 0): "the loss is nan.", ("jtt", 2): "the loss is inf."}).left_out()
+        >>> FinishedRuns(failed={("jtt", 0): "the loss is nan.", ("jtt", 2): "the loss is inf."}).left_out()
         {'jtt': 'seed 0 and 1 more: the loss is nan'}
         """
         found: dict[str, str] = {}
@@ -56,12 +56,12 @@ class Finished:
         return found
 
 
-def run_all(trainer: Trainer, methods: Sequence[FixMethod], seeds: int, folder: Path) -> Finished:
+def run_all(trainer: Trainer, methods: Sequence[FixMethod], seeds: int, folder: Path) -> FinishedRuns:
     """Train and measure all runs, but those that are stored.
 
     A run whose loss is not finite has failed; the others go on. It is tried again by the next call.
     """
-    found = Finished()
+    found = FinishedRuns()
     pairs = [(method, seed) for seed in range(seeds) for method in methods]
     for method, seed in pairs:
         pair = method.name, seed

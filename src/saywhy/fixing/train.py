@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from saywhy.engine.capture import Watched
 from saywhy.errors import InputError, WeightsError
-from saywhy.fixing.augment import Augmentation, augmented
+from saywhy.fixing.augment import HintedAugmentation, augmented
 from saywhy.fixing.evaluate import group_accuracies, predictions
 from saywhy.fixing.inputs import ImageInputs
 from saywhy.fixing.last_layer import check_group_sizes, features_of, last_linear, retrained
@@ -30,7 +30,7 @@ SCALE_STEPS = 4
 JTT_WEIGHT = 20.0
 """How many times a misclassified image counts in JTT's second training (the paper's for CelebA is 50)."""
 
-DEFAULT_AUGMENTATION: Augmentation = "none"
+DEFAULT_AUGMENTATION: HintedAugmentation = "none"
 """What is done to training images unless another augmentation is named."""
 
 GROUP_RATE = 0.01
@@ -59,7 +59,7 @@ class Settings:
     rate: float = 3e-4
     weight: float = 1.0
     decay: float = 0.01
-    augment: Augmentation = DEFAULT_AUGMENTATION
+    augment: HintedAugmentation = DEFAULT_AUGMENTATION
 
 
 class _Learner(nn.Module):
