@@ -340,7 +340,7 @@ def test_attacks_and_failures_run_from_end_to_end():
     network = Classifier(0, saywhy.load("toybox:classifier"))
     study = Study((network,), ToyboxDataset("test", 20_000), None)
     with zeros_allowed():
-        page = attacks(SILENT, 0.03, study) + failures_section(SILENT, 0.05)
+        page = attacks(SILENT, 0.05, study) + failures_section(SILENT, 0.1)
     assert "## Adversarial images" in page
     assert "## Failure modes" in page
     assert "nan" not in page

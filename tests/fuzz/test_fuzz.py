@@ -21,11 +21,11 @@ def assert_clean(found: Findings) -> None:
 @pytest.mark.slow
 def test_a_sample_of_random_calls_ends_in_results_or_saywhy_errors() -> None:
     with torch.random.fork_rng(devices=[]):
-        assert_clean(run(CASES, 500, SEED))
+        assert_clean(run(CASES, 1_000, SEED))
 
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("part", range(5))
 def test_random_calls_end_in_results_or_saywhy_errors(part: int) -> None:
     with torch.random.fork_rng(devices=[]):
-        assert_clean(run(CASES, 2_000, SEED + 1 + part))
+        assert_clean(run(CASES, 8_000, SEED + 1 + part))

@@ -4,6 +4,7 @@ from collections import namedtuple
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -102,6 +103,7 @@ def test_function_of_an_ambiguous_output_is_explained(images):
     found = explain(model, images(2), lambda out: out[1][:, 0])
     chosen = explain(model, images(2), 0, output=1)
     torch.testing.assert_close(found.maps, chosen.maps)
+    torch.testing.assert_close(found.maps, explain(model, images(2), 0, output=np.int64(1)).maps)
 
 
 def test_single_detection_is_no_class_score():

@@ -83,12 +83,12 @@ def test_a_resumed_run_reaches_exactly_the_same_weights(scenes, tmp_path):
 
 @pytest.mark.nightly
 def test_the_network_is_far_better_than_one_without_the_image():
-    sizes = {"priors-train": 800, "priors-val": 200, "priors-test": 200}
+    sizes = {"priors-train": 1500, "priors-val": 300, "priors-test": 300}
     train, same, changed = (region_data(split, count) for split, count in sizes.items())
     known = saywhy.load("toybox:vqa").texts["question"].__self__
     network = fresh_up_down(0, known)
-    learn_up_down(network, train, steps=250)
-    blind = learn_question_only(train.words, train.answers, len(known), Plan((), batch=48, rate=2e-3, clip=5.0), 250)
+    learn_up_down(network, train, steps=400)
+    blind = learn_question_only(train.words, train.answers, len(known), Plan((), batch=48, rate=2e-3, clip=5.0), 400)
     reached, guessed = up_down_accuracy(network, same), up_down_accuracy(blind, same)
     assert set(reached) == {"overall", *TYPES}
     assert reached["overall"] > guessed["overall"] + 0.1

@@ -1,6 +1,7 @@
 """Finding the class scores in a model's return value: by names, by the number of classes, by the autograd graph."""
 
 import dataclasses
+import numbers
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -117,7 +118,8 @@ def parse_output(
     True
     """
     if path is not None:
-        if not isinstance(path, str) and (type(path) is not int or abs(path) > MOST):
+        whole = isinstance(path, numbers.Integral) and not isinstance(path, bool) and abs(path) <= MOST
+        if not isinstance(path, str) and not whole:
             raise TargetError(f"output must be a dotted name or a position, got {short_repr(path)}.")
         found: Leaf | str | None = Leaf(str(path), _at(output, path))
     else:

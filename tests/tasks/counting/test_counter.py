@@ -1,8 +1,11 @@
 """Counters as networks that can be explained: their output, ensembles, and maps of their counts."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import saywhy
 from saywhy.engine.layout import Layout
@@ -162,3 +165,23 @@ def test_the_mode_of_a_distribution_over_counts_has_no_gradient():
     with pytest.raises(SaywhyError, match=r"depend|gradient"):
         saywhy.explain(counter_model(nets[0], LABELS), image(1), Count("cat"), **settings)
     assert saywhy.explain(counter_model(nets[1], LABELS), image(1), Count("cat"), **settings).maps.abs().sum() > 0
+
+
+def test_threads_that_share_a_network_get_their_own_features():
+    class Waiting(nn.Module):
+        """Both threads are behind the layer before either goes on."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.both = nn.Identity(), threading.Barrier(2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            found: Tensor = self.layer(x)
+            self.both.wait(20)
+            return found
+
+    features = LayerFeatures(Waiting(), "layer")
+    given = [torch.full((1, 1, 2, 2), float(number)) for number in (1, 2)]
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(features, given))
+    assert all(torch.equal(one, own) for one, own in zip(found, given, strict=True))

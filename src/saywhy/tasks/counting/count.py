@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from saywhy.engine import tree
+from saywhy.engine.hooks import of_this_thread
 from saywhy.errors import InputError
 from saywhy.explain import explain
 from saywhy.explainer.config import ExplainConfig, resolve_methods
@@ -287,7 +288,7 @@ def _first_output(model: Model, batch: Batch) -> Iterator[list[Any]]:
         ):
             seen.append(tree.map_tensors(output, Tensor.detach))
 
-    hook = model.module.register_forward_hook(keep, with_kwargs=True)
+    hook = model.module.register_forward_hook(of_this_thread(keep), with_kwargs=True)
     try:
         yield seen
     finally:

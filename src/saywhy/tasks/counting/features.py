@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from saywhy.engine.hooks import forward_hooks
 from saywhy.engine.layout import Layout
 from saywhy.errors import InputError, LayerError, nearest
 from saywhy.models import Model, load
@@ -76,11 +77,8 @@ class LayerFeatures(nn.Module):
         """
         outputs: list[Any] = []
         # Registered for this call only, so behind all hooks of others, whose replaced outputs it gets.
-        hook = self.network.get_submodule(self.layer).register_forward_hook(lambda _m, _i, out: outputs.append(out))
-        try:
+        with forward_hooks([self.network.get_submodule(self.layer)], lambda _m, _i, out: outputs.append(out)):
             self.network(self.feed(images) if self.feed else images)
-        finally:
-            hook.remove()
         if len(outputs) != 1 or not isinstance(outputs[0], Tensor):
             got = f"{len(outputs)} outputs" if len(outputs) != 1 else type(outputs[0]).__name__
             raise LayerError(

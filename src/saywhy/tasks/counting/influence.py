@@ -40,6 +40,7 @@ def influence_matrix(
         InputError: the features do not fit the network, or there is no such class.
 
     >>> from saywhy.tasks.counting.networks import AssociativeSubitizing
+    >>> _ = torch.manual_seed(0)
     >>> net = AssociativeSubitizing(5, 2, grid=2, hidden=4)
     >>> influence_matrix(net, torch.rand(1, 4, 5), 0)[0].nonzero().tolist()
     [[0, 0], [1, 1], [2, 2], [3, 3]]
