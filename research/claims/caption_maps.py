@@ -32,6 +32,16 @@ class CaptionResults:
     right: list[bool] = field(default_factory=list)
     empty: dict[str, int] = field(default_factory=dict)
 
+    def join(self, other: "CaptionResults") -> None:
+        """Append the measurements of another object."""
+        self.measurements.join(other.measurements)
+        self.images += other.images
+        self.named += other.named
+        self.objects += other.objects
+        self.right += other.right
+        for who, count in other.empty.items():
+            self.empty[who] = self.empty.get(who, 0) + count
+
     def add(self, captioner_network: SeededModel, drawn: Scene) -> None:
         """Measure the caption of a scene, and every word that correctly mentions some of its objects."""
         image, place = Image.fromarray(drawn.image), (captioner_network.seed, drawn.index)

@@ -6,22 +6,20 @@
 Every network has its own items of the test split.
 """
 
-import warnings
 from itertools import islice
 from pathlib import Path
 from time import perf_counter
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import Progress
 
 from research.claims.caption_maps import CaptionResults
 from research.claims.language_networks import SCENES, captioner, scenes_of, vqa_network
 from research.claims.multiple_testing import RULES, resolved
+from research.claims.parallel import WORKERS, run_jobs
+from research.claims.section import run, scaled, zeros_allowed
 from research.claims.vqa_maps import QuestionResults, correctly_answered
-from saywhy.errors import SaywhyWarning
-from saywhy.io.atomic import atomic_write
 from saywhy.toybox import scene
 
 SEEDS = 3
@@ -30,10 +28,10 @@ QUESTIONS, COVERED, IMAGES = 250, 170, 170
 
 HEAD = """# Claims on captions and questions, in Toybox
 
-Made by `python -m research.claims.language` with {seeds} networks of each kind{share}, in {minutes:.0f} minutes
-({trained}). The first network is the shipped one; the others are trained from other seeds, two fifths as long, on
-{scenes:,} scenes. All items are of the test split; each network has its own. The paper's figures are those of real
-images and real people: they serve for comparison and are no target.
+Made by `python -m research.claims.language{share}` with {seeds} networks of each kind, in {minutes:.0f} minutes with
+{workers} processes of one thread each ({trained}). The first network is the shipped one; the others are trained from
+other seeds, two fifths as long, on {scenes:,} scenes. All items are of the test split; each network has its own. The
+paper's figures are those of real images and real people: they serve for comparison and are no target.
 
 {rules}
 
@@ -41,51 +39,60 @@ images and real people: they serve for comparison and are no target.
 """
 
 
-def main(
-    out: Annotated[Path | None, typer.Option(help="The Markdown file to write; printed by default.")] = None,
-    seeds: Annotated[int, typer.Option(min=1, max=9, help="Number of networks.")] = SEEDS,
-    items: Annotated[float, typer.Option(min=0.01, max=1, help="Share of the items, for a quick run.")] = 1.0,
-) -> None:
-    """Measure, and print or write the page. Trained networks are stored under out/claims."""
+def report(progress: Progress, share: float = 1.0, seeds: int = SEEDS, workers: int = WORKERS) -> str:
+    """Measure, and return the page as Markdown. Trained networks are stored under out/claims."""
     begin = perf_counter()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    questions, captions, trained = QuestionResults(), CaptionResults(), 0.0
-    with (
-        warnings.catch_warnings(action="ignore", category=SaywhyWarning),  # maps of zeros are counted
-        Progress(*columns, TextColumn("{task.fields[loss]}"), console=Console(stderr=True)) as progress,
-    ):
-        for seed in range(seeds):
-            started = perf_counter()
-            vqa, captioner_network = vqa_network(seed, progress), captioner(seed, progress)
-            trained += perf_counter() - started
-            bar = progress.add_task(f"questions, network {seed}", total=int(items * QUESTIONS), loss="")
-            for number, item in enumerate(islice(correctly_answered(vqa), int(items * QUESTIONS))):
-                questions.add(item, covers=number < items * COVERED)
-                progress.advance(bar)
-            bar = progress.add_task(f"captions, network {seed}", total=int(items * IMAGES), loss="")
-            for index in scenes_of(seed)[: int(items * IMAGES)]:
-                captions.add(captioner_network, scene("talk-test", index))
-                progress.advance(bar)
-    training = (
-        f"{trained / 60:.0f} of them to train the others" if trained > 60 else "the networks had been trained before"
-    )
-    share = "" if items == 1 else f" and {items:.0%} of the items"
+    run_jobs(_train, [(seed,) for seed in range(1, seeds)], "training networks", progress, workers)
+    trained = (perf_counter() - begin) / 60
+    jobs = [(kind, seed, share) for kind in ("questions", "captions") for seed in range(seeds)]
+    parts = run_jobs(_measure, jobs, "questions and captions", progress, workers)
+    questions, captions = QuestionResults(), CaptionResults()
+    for part in parts:
+        if isinstance(part, QuestionResults):
+            questions.join(part)
+        else:
+            captions.join(part)
     sections, verdicts = resolved(f"{captions.report()}\n\n{questions.report()}")
     head = HEAD.format(
+        share="" if share == 1 else f" --share {share}",
         seeds=seeds,
-        share=share,
         minutes=(perf_counter() - begin) / 60,
-        trained=training,
+        workers=workers,
+        trained=f"{trained:.0f} of them training" if trained > 1 else "the networks had been trained before",
         scenes=SCENES,
         rules=RULES,
         verdicts=verdicts,
     )
-    text = f"{head}\n{sections}\n"
-    if out is None:
-        print(text)
-        return
-    with atomic_write(out) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    return f"{head}\n{sections}"
+
+
+def _train(seed: int) -> None:
+    with Progress(disable=True) as progress:
+        captioner(seed, progress)  # trains the VQA network before it
+
+
+@zeros_allowed()
+def _measure(kind: str, seed: int, share: float) -> QuestionResults | CaptionResults:
+    with Progress(disable=True) as progress:
+        if kind == "questions":
+            questions, network = QuestionResults(), vqa_network(seed, progress)
+            for number, item in enumerate(islice(correctly_answered(network), scaled(QUESTIONS, share))):
+                questions.add(item, covers=number < scaled(COVERED, share))
+            return questions
+        captions, network = CaptionResults(), captioner(seed, progress)
+        for index in scenes_of(seed)[: scaled(IMAGES, share)]:
+            captions.add(network, scene("talk-test", index))
+        return captions
+
+
+def main(
+    out: Annotated[Path | None, typer.Option(help="The Markdown file to write; printed by default.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, max=9, help="Number of networks.")] = SEEDS,
+    share: Annotated[float, typer.Option(min=0.01, max=1, help="Share of the items, for a quick run.")] = 1.0,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Runs in parallel, on a thread each.")] = WORKERS,
+) -> None:
+    """Measure, and print or write the page."""
+    run(lambda progress: report(progress, share, seeds, workers), out)
 
 
 if __name__ == "__main__":

@@ -96,6 +96,12 @@ class QuestionResults:
     measurements: MapMeasurements = field(default_factory=MapMeasurements)
     empty: dict[str, int] = field(default_factory=dict)
 
+    def join(self, other: "QuestionResults") -> None:
+        """Append the measurements of another object."""
+        self.measurements.join(other.measurements)
+        for who, count in other.empty.items():
+            self.empty[who] = self.empty.get(who, 0) + count
+
     def add(self, item: QuestionItem, covers: bool) -> None:
         """Measure one question; measures with many passes only if ``covers``."""
         maps = maps_of(item.found, 0, item.size)

@@ -77,6 +77,43 @@ def test_mode_that_an_interrupt_took_off_the_stack_leaves_the_others():
     assert torch.overrides._get_current_function_mode() is None
 
 
+def test_mode_that_is_put_back_late_is_removed():
+    """An interrupt right after the mode was taken off: it is put back when the traceback is deleted."""
+
+    def interrupted_call() -> None:
+        taken_off = torch.overrides._pop_mode_temporarily()
+        taken_off.__enter__()
+        raise KeyboardInterrupt
+
+    with Passing() as outer:
+        with pytest.raises(KeyboardInterrupt), Passing():
+            interrupted_call()
+        assert torch.overrides._get_current_function_mode_stack() == [outer]
+    assert torch.overrides._get_current_function_mode_stack() == []
+
+
+def test_mode_that_is_put_back_above_another_is_removed():
+    def interrupted_call() -> None:
+        with torch.overrides._pop_mode_temporarily():
+            taken_off = torch.overrides._pop_mode_temporarily()
+            taken_off.__enter__()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), Passing(), Passing():
+        interrupted_call()
+    assert torch.overrides._get_current_function_mode_stack() == []
+
+
+def test_modes_above_the_ending_one_stay():
+    ending, above = Passing(), Passing()
+    ending.__enter__()
+    above.__enter__()
+    ending.__exit__(None, None, None)
+    assert torch.overrides._get_current_function_mode_stack() == [above]
+    above.__exit__(None, None, None)
+    assert torch.overrides._get_current_function_mode_stack() == []
+
+
 def test_buffer_whose_version_was_not_counted_is_restored():
     network = nn.Module()
     network.register_buffer("calls", torch.zeros(()))
