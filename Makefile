@@ -9,7 +9,7 @@ TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --di
 # Which tests `make test` runs, in pytest's words.
 MARKS := not nightly
 
-.PHONY: demo lint check test nightly format bench claims coverage docs release clean
+.PHONY: demo lint check test nightly format bench claims coverage docs site release clean
 
 demo: .venv/demo.stamp
 	@$(BIN)/saywhy demo out/demo
@@ -60,6 +60,10 @@ docs: .venv/dev.stamp
 	$(BIN)/python -m research.benchmarks.parity_ledger --out docs/parity.md
 	$(BIN)/python -m docs.readme
 	$(BIN)/python -m docs.pictures
+	$(BIN)/python -m docs.gallery
+
+site: .venv/dev.stamp
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet  # into out/site
 
 release: .venv/dev.stamp
 	PYTHON=$(BIN)/python scripts/release.sh
