@@ -23,6 +23,11 @@ def _headings() -> list[str]:
     return re.findall(r"^## (.+)$", text, flags=re.MULTILINE)
 
 
+LOADED = re.compile(
+    r"""<(?:script|img|iframe)[^>]+src=["']?(https?:[^"'> ]+)|<link[^>]+stylesheet[^>]+href=["']?(https?:[^"'> ]+)"""
+)
+"""Scripts, images, frames and style sheets of other sites."""
+
 CODE = _strings_of_the_code()
 
 
@@ -37,12 +42,11 @@ def test_every_page_is_in_the_navigation():
     assert pages == named
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory):
-    """The built site. The build is strict: a page whose example fails, or a dead link, ends it."""
-    folder = tmp_path_factory.mktemp("site")
+@pytest.mark.slow
+def test_site_is_built_with_its_examples_and_loads_nothing_from_elsewhere(tmp_path):
+    """The build is strict: a page whose example fails, or a dead link, ends it."""
     done = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", folder],
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", tmp_path],
         cwd=ROOT,
         env={**os.environ, "NO_MKDOCS_2_WARNING": "1", "OMP_NUM_THREADS": "1"},
         capture_output=True,
@@ -50,24 +54,10 @@ def site(tmp_path_factory):
         check=False,
     )
     assert done.returncode == 0, done.stderr[-4000:]
-    return folder
-
-
-@pytest.mark.slow
-def test_site_is_built_and_loads_nothing_from_elsewhere(site):
-    loads = re.compile(
-        r"<(?:script|img|iframe)[^>]+src=\"?(https?:[^\"> ]+)|<link[^>]+rel=\"?stylesheet[^>]+href=\"?(https?:[^\"> ]+)"
-    )
-    pages = list(site.rglob("*.html"))
+    pages = {page.relative_to(tmp_path).as_posix(): page.read_text("utf-8") for page in tmp_path.rglob("*.html")}
     assert len(pages) > 40
-    assert {page.name: found for page in pages if (found := loads.findall(page.read_text(encoding="utf-8")))} == {}
-    assert "saywhy.explain" in (site / "llms-full.txt").read_text(encoding="utf-8")
-
-
-@pytest.mark.slow
-def test_examples_show_what_they_print(site):
-    """Results are on the pages, from this build."""
-    policy = (site / "how-to" / "policies.html").read_text(encoding="utf-8")
-    assert re.search(r"turns to the green goal in (9\d|100)% of 500 new games", re.sub("<[^>]+>", "", policy))
-    start = (site / "get-started.html").read_text(encoding="utf-8")
-    assert "data:image/webp;base64" in start
+    assert {name: found for name, page in pages.items() if (found := LOADED.findall(page))} == {}
+    assert "saywhy.explain" in (tmp_path / "llms-full.txt").read_text(encoding="utf-8")
+    policies = re.sub("<[^>]+>", "", pages["how-to/policies.html"])
+    assert re.search(r"turns to the green goal in (9\d|100)% of 500 new games", policies)
+    assert "data:image/webp;base64" in pages["get-started.html"]
