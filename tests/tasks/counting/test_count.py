@@ -18,7 +18,7 @@ from saywhy.tasks.counting.count import CountExplanation, ObjectCount
 from saywhy.tasks.counting.counter import Counter, counter_model
 from saywhy.tasks.counting.features import LayerFeatures, PooledCells
 from saywhy.tasks.counting.intervals import CountErrors, ErrorRange
-from saywhy.tasks.counting.networks import Glance, SequentialSubitizing
+from saywhy.tasks.counting.networks import AssociativeSubitizing, Glance, SequentialSubitizing
 
 LABELS = ["cat", "dog", "mug"]
 SETTINGS = {"layer": "features.features.network.0", "layout": Layout("channels-first", (12, 12))}
@@ -62,12 +62,49 @@ def test_counts_are_those_of_a_plain_pass_and_maps_those_of_explain():
         torch.testing.assert_close(found.cells_of(one).T.flatten(), plain.cells[0, :, number])
 
 
+HEADS = {
+    "glance": lambda: Glance(6, 3, hidden=8),
+    "associative": lambda: AssociativeSubitizing(6, 3, 3, hidden=8),
+    "sequential": lambda: SequentialSubitizing(6, 3, 3, hidden=4),
+}
+
+
+@pytest.mark.parametrize("kind", HEADS)
 @pytest.mark.parametrize("of", [None, "animals"])
-def test_one_call_is_one_pass_of_the_network(of):
-    model, image, passes = saywhy.load("toybox:counter", weights="random"), picture(), []
-    saywhy.count(model, image, of)  # what the network returns, and that the layer is a map, is found once
+def test_the_first_call_is_one_pass_of_the_network_and_one_backward(kind, of):
+    torch.manual_seed(2)
+    head = HEADS[kind]()
+    network = Counter(PooledCells(LayerFeatures(trunk(), "1"), head.grid), head).eval()
+    model, image, passes = counter_model(network, LABELS, Preprocess((12, 12), None), "mine"), picture(), []
+    network.features.features.network.register_forward_hook(lambda _m, given, _o: passes.append(len(given[0])))
+    found = saywhy.count(model, image, of)
+    assert passes == [1]
+    assert found.explanation.layers == ("features.features.network.1",)
+    activations = network.features.features(model.preprocess(image)[0].unsqueeze(0)).detach().requires_grad_()
+    cells = head(network.features.__class__(nn.Identity(), head.grid)(activations))[0].sum(0)
+    score = sum(cells[LABELS.index(label)] for label in found.explained[0].labels)
+    (gradient,) = torch.autograd.grad(score, activations)
+    expected = (gradient.mean((2, 3), keepdim=True) * activations.detach()).sum(1)[0]  # Grad-CAM, eq. 1 and 2, no ReLU
+    torch.testing.assert_close(found.explanation.maps[0, 0], expected)
+
+
+def test_the_counters_own_layer_needs_no_proof_and_says_so():
+    model, image = counter(), picture()
+    own = saywhy.count(model, image, "cat")
+    named = saywhy.count(model, image, "cat", layer="features.features.network.1", layout=SETTINGS["layout"])
+    assert torch.equal(own.explanation.maps, named.explanation.maps)
+    assert torch.equal(own.explanation.scores, named.explanation.scores)
+    ((rows,),) = own.explanation.diagnostics.values()
+    (layout,) = [one for one in rows[0] if one.name == "layout"]
+    said = "channels-first 12×12: as the counter reads this layer, to pool its cells"
+    assert (layout.state, layout.text) == ("good", said)
+    assert torch.equal(own.explanation.counterfactual.maps, -own.explanation.maps)
+
+
+def test_the_shipped_kind_of_counter_is_one_pass_too():
+    model, passes = saywhy.load("toybox:counter", weights="random"), []
     model.module.features.features.network.register_forward_hook(lambda *_: passes.append(1))
-    saywhy.count(model, image, of)
+    saywhy.count(model, picture())
     assert len(passes) == 1
 
 

@@ -24,6 +24,7 @@ from saywhy.models import Model, load
 from saywhy.models.inputs import Batch
 from saywhy.output import ModelOutput
 from saywhy.targets import Count, Target, TargetList, TopCounts
+from saywhy.tasks.counting.counter import feature_layer
 from saywhy.tasks.counting.grid import on_grid
 from saywhy.tasks.counting.intervals import CountErrors, CountInterval
 from saywhy.tasks.counting.nouns import noun_classes
@@ -205,7 +206,7 @@ def count(
             raise InputError("of is an empty list of nouns. Give at least one, or None for the largest counts.")
         target = TargetList(tuple(_sum([Count(label, threshold=threshold) for label in labels]) for _, labels in parts))
     chosen, _ = resolve_methods(method, {})
-    settings = {**_both_signs(chosen), **settings}
+    settings = {**_both_signs(chosen), **_own_layer(model, chosen, settings), **settings}
     config = ExplainConfig(target, output=settings.get("output"))
     runner, batch = prepare(model, image, config, settings.get("axes"))
     if batch.size != 1:
@@ -244,6 +245,15 @@ def _both_signs(methods: Sequence[Method]) -> dict[str, Any]:
     if any(one.parameters.get("variant") == "masked" for one in methods):  # RSI-Grad-CAM: increasing, positive units
         parameters["variant"] = "plain"
     return parameters
+
+
+def _own_layer(model: Model, methods: Sequence[Method], settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the layer from which a counter pools its cells, for maps of its one pass; nothing where one is given."""
+    given = any(settings.get(name) is not None for name in ("layer", "layout"))
+    if given or not all(method.at == "layer" and method.passes == "one" for method in methods):
+        return {}
+    own = feature_layer(model.module)
+    return {"layer": own} if own is not None and model.layer in (None, own.name) else {}
 
 
 def _noun(model: Model, noun: Any) -> tuple[str, tuple[str, ...]]:

@@ -28,6 +28,9 @@ CountHeadKind = Literal["glance", "associative", "sequential"]
 ENTRY = "counter"
 """The entry of the metadata that holds the description."""
 
+FIRST_WEIGHTS = ("head.net.0.weight", "head.readers.0.projection.weight")
+"""The first weights of the networks that count, [hidden, feature]."""
+
 
 @dataclass(frozen=True)
 class CounterDescription:
@@ -139,12 +142,25 @@ def load_counter(name: str, weights: Any = None) -> Model:
     except SaywhyError as error:
         raise ModelError(f"'{name}' counts with the features of '{described.backbone}': {error}") from error
     cells = described.features(backbone)
-    counter = Counter(cells, described.head(number_of_features(cells, *described.size)))
+    path = Path(name).expanduser()
+    counter = Counter(cells, described.head(_stored_features(path) or number_of_features(cells, *described.size)))
     if weights is None:
-        load_weights(counter, Path(name).expanduser())
+        load_weights(counter, path)
     if "count_errors" in metadata:
         counter.errors = CountErrors.read(metadata["count_errors"])
     return described.model(counter.eval(), f"counter:{Path(name).name}")
+
+
+def _stored_features(path: Path) -> int | None:
+    """Return the number of features of a cell in the file, without a pass of the backbone; None if it is not there."""
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as opened:
+        for name in FIRST_WEIGHTS:
+            if name in opened.keys():  # noqa: SIM118  (no mapping)
+                shape = opened.get_slice(name).get_shape()
+                return int(shape[1]) if len(shape) == 2 and shape[1] else None
+    return None
 
 
 def _metadata(path: Path) -> dict[str, str]:
