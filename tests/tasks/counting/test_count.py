@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 import saywhy
+from saywhy.datasets.localized import ObjectAnnotation
 from saywhy.engine.layout import Layout
 from saywhy.errors import InputError, TargetError
 from saywhy.models import Model, Preprocess
@@ -17,10 +18,14 @@ from saywhy.targets import Count
 from saywhy.tasks.counting.count import CountExplanation, ObjectCount
 from saywhy.tasks.counting.counter import Counter, counter_model
 from saywhy.tasks.counting.features import LayerFeatures, PooledCells
+from saywhy.tasks.counting.found_objects import object_effects
+from saywhy.tasks.counting.influence import counter_influence
 from saywhy.tasks.counting.intervals import CountErrors, ErrorRange
 from saywhy.tasks.counting.networks import AssociativeSubitizing, Glance, SequentialSubitizing
+from saywhy.view.count import object_summary
 
 LABELS = ["cat", "dog", "mug"]
+BOX = (0.0, 0.0, 4.0, 4.0)
 SETTINGS = {"layer": "features.features.network.0", "layout": Layout("channels-first", (12, 12))}
 
 
@@ -198,6 +203,44 @@ def test_a_detectors_boxes_are_counted_from_the_threshold_on():
     assert found.cells[0].sum() == 0
     strict = saywhy.count(model, x, "mug", threshold=0.8)
     assert strict.explained[0].count == 1
+
+
+def test_objects_of_a_detector_are_matched_in_pixels_of_the_image():
+    model = Model(Boxes().eval(), "boxes", Preprocess((8, 8), None), labels=("cat", "mug"), layer="features")
+    whole = Image.new("RGB", (32, 16), (90, 60, 30))
+    drawn = [ObjectAnnotation("mug", (0, 0, 16, 8)), ObjectAnnotation("cat", (0, 0, 16, 8)), ObjectAnnotation("x", BOX)]
+    found = saywhy.count(model, whole, objects=drawn)
+    assert [(one.label, one.state, one.weight, one.by) for one in found.objects] == [
+        (1, "counted", 1, "boxes"),
+        (0, "missed", 0, "boxes"),
+    ]
+    assert found.extra == ((8.0, 4.0, 24.0, 12.0),)
+    assert object_summary(found) == "2 objects: 1 counted, 1 missed, 0 twice; 1 boxes on no object."
+    assert saywhy.count(model, whole).objects is None
+
+
+def test_objects_of_a_counter_are_those_of_occlusion(tmp_path):
+    model, image = counter(), picture()
+    drawn = [ObjectAnnotation("dog", (3, 2, 14, 9)), ObjectAnnotation("cat", (0, 10, 9, 20))]
+    found = saywhy.count(model, image, "dog", objects=drawn, influence=True, **SETTINGS)
+    expected = object_effects(model, image, [one.box for one in drawn], ["dog", "cat"])
+    assert found.objects == expected
+    fall = sum(one.weight for one in expected)
+    total = found["cat"].raw + found["dog"].raw
+    assert f"fall by {fall:.1f} in all, of {total:.1f} counted." in object_summary(found)
+    assert ("say little" in object_summary(found)) == (fall < total / 2)
+    again = CountExplanation.load(found.save(tmp_path / "a.npz"))
+    assert (again.objects, again.extra) == (found.objects, ())
+    torch.testing.assert_close(again.influence, found.influence)
+
+
+def test_influence_of_several_classes_is_the_sum_of_theirs():
+    model, image = counter(), picture()
+    found = saywhy.count(model, image, ["animals", "mug"], influence=True, **SETTINGS)
+    parts = [counter_influence(model, image, name) for name in LABELS]
+    torch.testing.assert_close(found.influence, torch.stack([parts[0] + parts[1], parts[2]]))
+    with pytest.raises(InputError, match="an influence matrix is that of a counter"):
+        saywhy.count(Model(Density().eval(), "density", layer="features"), torch.rand(1, 3, 8, 8), influence=True)
 
 
 def test_what_counts_nothing_is_refused():
