@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
 from saywhy.datasets.localized import Dataset
@@ -18,7 +17,7 @@ from saywhy.engine.preserve import exclusive_run
 from saywhy.errors import InputError
 from saywhy.models import Model
 from saywhy.models.inputs import as_batch
-from saywhy.tasks.counting.count_data import DifficultObjects, count_table
+from saywhy.tasks.counting.count_data import DifficultObjects, OpenedImages, count_table
 from saywhy.tasks.counting.detect import Detections, DetectionThresholds, detections_of, surviving, tune_detection
 
 
@@ -151,8 +150,7 @@ def tuned_detect_counter(
     if not model.labels:
         raise InputError(f"{model.name} has no names of classes, by which its boxes are counted. Give labels=[…].")
     counts = counts_by_label(validation, model.labels, difficult)
-    opened: list[Image.Image] = [validation[number].open() for number in range(len(validation))]
-    thresholds = tune_detection(list(detect(model, opened, classes, batch_size)), counts)
+    thresholds = tune_detection(list(detect(model, OpenedImages(validation), classes, batch_size)), counts)
     network = DetectCounter(model.module, thresholds, classes).eval()
     layer = None if model.layer is None else f"detector.{model.layer}"
     return replace(model, module=network, name=f"detect counter of {model.name}", layer=layer)
