@@ -181,3 +181,64 @@ def test_invalid_arguments_fail_with_a_message(run, files, words, says):
     ran = run("score-counts", *words, *(() if "-m" in words else ("-m", "net.py:counter")))
     assert ran.code == 1
     assert says in ran.err
+
+
+def coco(folder, *boxes, crowd=()):
+    """Write one image of 80 x 20 pixels with boxes (label, x, y, width, height) in COCO's layout; mugs are class 2."""
+    (folder / "c" / "annotations").mkdir(parents=True)
+    (folder / "c" / "val2017").mkdir()
+    Image.new("RGB", (80, 20), (255, 0, 0)).save(folder / "c" / "val2017" / "000000000001.png")
+    names = {"cat": 1, "mug": 2, "dog": 3}
+    record = {
+        "images": [{"id": 1, "file_name": "000000000001.png", "width": 80, "height": 20}],
+        "annotations": [
+            {"id": n, "image_id": 1, "category_id": names[label], "bbox": box, "iscrowd": int(n in crowd)}
+            for n, (label, *box) in enumerate(boxes)
+        ],
+        "categories": [{"id": number, "name": name} for name, number in names.items()],
+    }
+    (folder / "c" / "annotations" / "instances_val2017.json").write_text(json.dumps(record))
+    return f"coco:{folder / 'c'}:val2017"
+
+
+def test_a_class_without_an_object_is_said_and_nothing_is_divided_by_zero(run, files):
+    data = coco(files, ("cat", 0, 0, 20, 20), ("cat", 20, 0, 20, 20), ("mug", 40, 0, 20, 20))
+    ran = run("score-counts", data, "-m", "net.py:counter", "--json")
+    assert ran.code == 0, ran.err
+    assert "NaN" not in ran.out
+    found = json.loads(ran.out)
+    (errors,) = found["errors"]
+    assert errors["mRMSE"] == pytest.approx(1 / 3)  # one mug too many, over three classes
+    assert errors["mRMSE-nz"] == pytest.approx(1 / 2)  # over the two that occur
+    assert [one["RMSE-nz"] for one in found["classes"]] == [0, 1, None]
+    assert "positive" in ran.err
+    crowd = coco(files / "crowd", ("cat", 0, 0, 20, 20), crowd=(0,))
+    (nothing,) = scores(run, crowd, "-m", "net.py:counter", "--difficult", "leave-out")["errors"]
+    assert nothing == {"images": 1, "mRMSE": pytest.approx(4 / 3), "m-relRMSE": pytest.approx(4 / 3)}
+
+
+@pytest.mark.parametrize(
+    ("boxes", "crowd", "says"),
+    [
+        ([("cat", 200, 0, 20, 20)], (), "outside"),
+        ([("cat", 5, 5, 0, 10)], (), "(5, 5, 5, 15), the last two exclusive. Correct or remove it."),
+        ([("cat", 5, 5, -4, 10)], (), "(5, 5, 1, 15), the last two exclusive. Correct or remove it."),
+        ([("cat", 0, 0, 20, 20)], (0,), "marked as difficult or as a crowd: cat (1). Say whether"),
+    ],
+)
+def test_boxes_that_are_no_objects_are_refused(run, files, boxes, crowd, says):
+    data = coco(files, *boxes, crowd=crowd)
+    for words in (
+        ("score-counts", data),
+        ("train", "counter", "--data", data, "--validation", data, "-o", "x.safetensors"),
+    ):
+        ran = run(*words, *(("-m", "net.py:counter") if words[0] == "score-counts" else ()))
+        assert ran.code == 1
+        assert says in ran.err
+
+
+def test_crowds_count_as_one_or_are_left_out(run, files):
+    data = coco(files, ("cat", 0, 0, 20, 20), ("cat", 20, 0, 20, 20), crowd=(1,))
+    for choice, objects in (("count", 2), ("leave-out", 1)):
+        found = scores(run, data, "-m", "net.py:counter", "--difficult", choice)
+        assert found["classes"][0]["objects"] == objects

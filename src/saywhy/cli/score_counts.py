@@ -62,7 +62,7 @@ def score_counts(
                 loaded, str(data), difficult, (detector, detector_weights, validation), threshold, batch_size, told
             )
     if as_json:
-        screen.say_json(found)
+        screen.say_json(_without_nan(found))
     else:
         for name, rows in found.items():
             _show(name, rows)
@@ -199,6 +199,14 @@ def _show(name: str, rows: Sequence[dict[str, Any]]) -> None:
         table.add_row(*(_text(value) for value in row.values()))
     if shown:
         screen.show(table)
+
+
+def _without_nan(found: dict[str, Any]) -> dict[str, Any]:
+    """Return the results with None in place of NaN, which JSON does not have."""
+    return {
+        name: [{key: None if isinstance(v, float) and math.isnan(v) else v for key, v in row.items()} for row in rows]
+        for name, rows in found.items()
+    }
 
 
 def _text(value: Any) -> str:
