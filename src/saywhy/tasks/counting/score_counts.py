@@ -20,7 +20,7 @@ from saywhy.tasks.counting.detection_counts import DetectionScore, TrueBoxes, co
 from saywhy.tasks.counting.reading import read_counts
 from saywhy.validation import whole_number
 
-Told = Callable[[int], object]
+ImagesDone = Callable[[int], object]
 """A function of the number of images that are done."""
 
 
@@ -40,7 +40,7 @@ class ScoredCounts:
 
 
 def predict_images(
-    model: Model, images: Sequence[Any], *, batch_size: int = 32, threshold: float = 0.5, told: Told = lambda _: None
+    model: Model, images: Sequence[Any], *, batch_size: int = 32, threshold: float = 0.5, told: ImagesDone = lambda _: None
 ) -> tuple[tuple[str, ...], ImageCounts]:
     """Return the classes, and the whole counts [image, class] of images, without maps.
 
@@ -76,7 +76,7 @@ def score_counts(
     difficult: DifficultObjects | None = None,
     batch_size: int = 32,
     threshold: float = 0.5,
-    told: Told = lambda _: None,
+    told: ImagesDone = lambda _: None,
 ) -> ScoredCounts:
     """Count the objects in the images of a data set, for the classes that both have.
 
@@ -122,7 +122,7 @@ def score_detection(
     *,
     difficult: DifficultObjects | None = None,
     batch_size: int = 16,
-    told: Told = lambda _: None,
+    told: ImagesDone = lambda _: None,
 ) -> dict[str, DetectionScore]:
     """Compute a detector's precision, recall and F with thresholds, with predicted counts and with true counts.
 
