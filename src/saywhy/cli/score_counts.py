@@ -163,7 +163,7 @@ def _of_questions(
     wanted = list(dict.fromkeys(counted))
     counts: dict[Any, Any] = {}
     if wanted:
-        paths = [files[number] for number in wanted]  # type: ignore[index]
+        paths = [files[number] for number in wanted]
         _, rows = predict_images(loaded, paths, batch_size=batch_size, threshold=threshold, told=told)
         counts = dict(zip(wanted, rows, strict=True))
     other = None if answers is None else read_results(answers)

@@ -40,7 +40,12 @@ class ScoredCounts:
 
 
 def predict_images(
-    model: Model, images: Sequence[Any], *, batch_size: int = 32, threshold: float = 0.5, told: ImagesDone = lambda _: None
+    model: Model,
+    images: Sequence[Any],
+    *,
+    batch_size: int = 32,
+    threshold: float = 0.5,
+    told: ImagesDone = lambda _: None,
 ) -> tuple[tuple[str, ...], ImageCounts]:
     """Return the classes, and the whole counts [image, class] of images, without maps.
 
@@ -55,7 +60,8 @@ def predict_images(
         TargetError: nothing in the model's output is a count.
         InputError: there are no images.
     """
-    size, rows, labels = whole_number("batch_size", batch_size, 1), [], ()
+    size, rows = whole_number("batch_size", batch_size, 1), []
+    labels: tuple[str, ...] = ()
     if not len(images):
         raise InputError("there are no images to count in.")
     for start in range(0, len(images), size):

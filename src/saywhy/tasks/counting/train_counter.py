@@ -227,7 +227,7 @@ def _layer_of(backbone: Model, layer: str | None, image: Tensor) -> tuple[str, t
         )
     if read.kind == "channels-first":
         return found.name, None
-    return found.name, (read.kind, *read.grid, read.prefix, read.suffix)  # type: ignore[return-value]
+    return found.name, (read.kind, *read.grid, read.prefix, read.suffix)
 
 
 def _features(
