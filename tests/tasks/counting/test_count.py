@@ -292,3 +292,11 @@ def test_glances_have_one_cell_and_regressions_none():
     found = saywhy.count(model, torch.rand(1, 3, 8, 8))
     assert found.cells is None
     assert found.cells_of(ObjectCount("cat", ("cat",), 0, 0)) is None
+
+
+def test_a_faster_copy_has_the_counters_own_layer_too():
+    model, image = counter(), picture()
+    found = saywhy.count(model, image, "cat", precision="fast")
+    exact = saywhy.count(model, image, "cat")
+    assert found.explanation.layers == exact.explanation.layers
+    torch.testing.assert_close(found.explanation.maps, exact.explanation.maps, rtol=0.2, atol=1e-3)
