@@ -94,6 +94,8 @@ def layout_diagnostic(candidate: Candidate) -> Diagnostic:
         return Diagnostic("layout", "warning", str(proof))
     if proof is not None and proof.distance > 0:
         return Diagnostic("layout", "warning", f"{proof.layout}: not proved, no change of the image moved this layer")
+    if proof is not None and candidate.declared:
+        return Diagnostic("layout", "good", f"{proof.layout}: {candidate.declared}")
     return Diagnostic("layout", "warning", f"{proof.layout if proof else 'layout'}: given by the user, not proved")
 
 

@@ -4,6 +4,7 @@ import csv
 import json
 
 import pytest
+from PIL import Image
 
 NETWORK = """
 import torch
@@ -115,9 +116,15 @@ def test_damaged_images_are_named_and_the_others_counted(run, model, tmp_path):
     [
         (("--of", "mugz"), "no class is named by 'mugz'; nearest: 'mug'"),
         (("-o", "x.txt"), "expected .csv, .json, .html, .png or .npz"),
-        (("-o", "x.csv", "--method", "gradcam"), "a table has no maps"),
+        (("-o", "x.csv", "--method", "gradcam"), "a table has counts only"),
         (("-o", "mine.csv"), "is no table of counts that was written here"),
         (("-m", "mine.py:network"), "is a count"),
+        (("--ask", "what colour is the cat?"), "is not answered by counting: it does not begin with 'how many'"),
+        (("--ask", "how many red cats?"), "cannot restrict 'cats' by 'red'"),
+        (("--ask", "how many zebras?"), "no class is named by"),
+        (("--boxes", "toybox:val"), "has no boxes of"),
+        (("-m", "mine.py:network", "--influence"), "is a count"),
+        (("-o", "x.csv", "--influence"), "a table has counts only"),
         (("-m", "toybox:counter"), "Train them with `saywhy train toybox:counter"),
     ],
 )
@@ -126,3 +133,62 @@ def test_invalid_arguments_fail_with_a_message(run, model, noise, tmp_path, word
     ran = run("count", noise, *(("-m", model) if "-m" not in words else ()), *words)
     assert ran.code == 1
     assert says in ran.err
+
+
+def voc(folder, **boxes) -> str:
+    """Write the images of photos/ as a data set of boxes."""
+    for part in ("JPEGImages", "Annotations", "ImageSets/Main"):
+        (folder / "voc" / part).mkdir(parents=True)
+    for name, rows in boxes.items():
+        (image,) = (folder / "photos").glob(f"{name}.*")
+        with Image.open(image) as opened:
+            size = f"<size><width>{opened.width}</width><height>{opened.height}</height><depth>3</depth></size>"
+        (folder / "voc" / "JPEGImages" / image.name).write_bytes(image.read_bytes())
+        corners = ("xmin", "ymin", "xmax", "ymax")
+        objects = "".join(
+            f"<object><name>{label}</name><bndbox>"
+            + "".join(f"<{corner}>{edge}</{corner}>" for corner, edge in zip(corners, box, strict=True))
+            + "</bndbox></object>"
+            for label, *box in rows
+        )
+        (folder / "voc" / "Annotations" / f"{name}.xml").write_text(f"<annotation>{size}{objects}</annotation>")
+    (folder / "voc" / "ImageSets" / "Main" / "val.txt").write_text("\n".join(boxes))
+    return f"voc:{folder / 'voc'}:val"
+
+
+def test_objects_with_known_boxes_are_listed_and_drawn(run, model, tmp_path):
+    data = voc(tmp_path, a=[("cat", 1, 1, 8, 8), ("zebra", 2, 2, 5, 5), ("dog", 3, 3, 22, 12)], b=[])
+    ran = run("count", "photos/a.png", "photos/b.jpg", "-m", model, "--boxes", data, "-o", "o.html")
+    assert ran.code == 0, ran.err
+    assert "a.png: 2 objects:" in ran.err
+    assert "b.jpg: 0 objects: 0 counted, 0 missed, 0 twice." in ran.err
+    page = (tmp_path / "o.html").read_text()
+    assert "0 0 8 8" in page
+    assert page.count("<h3>Objects</h3>") == 2
+    found = json.loads(run("count", "photos/a.png", "-m", model, "--boxes", data, "--json").out)
+    assert [(one["name"], one["box"]) for one in found["objects"]] == [("cat", [0, 0, 8, 8]), ("dog", [2, 2, 22, 12])]
+    cat, dog = found["objects"]
+    assert (cat["state"], cat["weight"]) == ("missed", 0)  # the network sees columns 10 to 50
+    assert dog["weight"] != 0
+    assert run("count", "photos/a.png", "-m", model, "--boxes", data, "-o", "o.png").code == 0
+
+
+def test_questions_are_answered_by_counting(run, model, noise):
+    asked = ("--ask", "How many animals are there?", "--ask", "what is the number of mugs")
+    ran = run("count", noise, "-m", model, *asked, "-o", "a.html")
+    assert ran.code == 0, ran.err
+    assert "cat, dog" in ran.out
+    found = json.loads(run("count", noise, "-m", model, *asked, "--json").out)
+    by_name = {one["name"]: one["count"] for one in found["counts"]}
+    assert [(one["answer"], one["counted"]) for one in found["answers"]] == [
+        (by_name["cat"] + by_name["dog"], ["cat", "dog"]),
+        (by_name["mug"], ["mug"]),
+    ]
+
+
+def test_influence_is_drawn_for_each_explained_count(run, model, noise, tmp_path):
+    ran = run("count", noise, "-m", model, "--of", "animals", "--influence", "-o", "i.html")
+    assert ran.code == 0, ran.err
+    assert "influence matrix of the cells of animals" in (tmp_path / "i.html").read_text()
+    found = json.loads(run("count", noise, "-m", model, "--of", "animals", "--influence", "--json").out)
+    assert [len(row) for row in found["influence"][0]] == [4] * 4

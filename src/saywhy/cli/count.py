@@ -7,7 +7,9 @@ from typing import Annotated, Any
 import typer
 
 from saywhy.cli import screen
-from saywhy.cli.explain import PAGE, ModelName, Weights, parameters_of, print_table, record
+from saywhy.cli.count_output import answers, map_record, print_answers, print_counts, print_objects
+from saywhy.cli.count_request import CountRequest
+from saywhy.cli.explain import PAGE, ModelName, Weights, parameters_of, print_table
 from saywhy.errors import ImageError, InputError
 
 TABLES = (".csv", ".json")
@@ -35,6 +37,20 @@ def count(
     threshold: Annotated[
         float, typer.Option(min=0, max=1, help="The least score of a box of a detector that counts.")
     ] = 0.5,
+    ask: Annotated[
+        list[str] | None,
+        typer.Option("--ask", help="A question to answer by counting: 'how many mugs are there?'. Repeatable."),
+    ] = None,
+    boxes: Annotated[
+        str | None,
+        typer.Option(
+            help="The data set that has the images' boxes, voc:PATH or coco:PATH: list and draw the objects that were "
+            "missed and counted twice."
+        ),
+    ] = None,
+    influence: Annotated[
+        bool, typer.Option("--influence", help="Compute which cells of the grid the count of each cell depends on.")
+    ] = False,
     batch_size: Annotated[int, typer.Option(min=1, help="Images per forward pass, without maps.")] = 32,
     output: Annotated[
         Path | None,
@@ -59,21 +75,29 @@ def count(
             f"{len(files)} images do not fit into one {suffix} file. Give FILE.html, FILE.csv or FILE.json."
         )
     if suffix in TABLES or (suffix is None and len(files) > 1 and (as_json or len(files) > FEW)):
-        if method or layer or with_:
-            raise InputError("a table has no maps: leave --method, --layer and --with out, or give -o FILE.html.")
+        if method or layer or with_ or ask or boxes or influence:
+            raise InputError(
+                "a table has counts only: leave --method, --layer, --with, --ask, --boxes and --influence out, or give "
+                "-o FILE.html."
+            )
         _table(files, of, model, weights, threshold, batch_size, output, as_json)
         return
-    settings: dict[str, Any] = {"layer": layer, **parameters_of(method or ["gradcam"], with_)}
-    _explained(files, of, model, weights, method or ["gradcam"], threshold, settings, output, as_json)
+    settings: dict[str, Any] = {
+        "layer": layer,
+        "threshold": threshold,
+        "influence": influence,
+        **parameters_of(method or ["gradcam"], with_),
+    }
+    asked = CountRequest(of or [], ask or [], boxes)
+    _explained(files, asked, model, weights, method or ["gradcam"], settings, output, as_json)
 
 
 def _explained(
     files: Sequence[Path],
-    of: Sequence[str] | None,
+    asked: CountRequest,
     model: str,
     weights: str | None,
     method: Sequence[str],
-    threshold: float,
     settings: dict[str, Any],
     output: Path | None,
     as_json: bool,
@@ -87,12 +111,14 @@ def _explained(
     with screen.noted_warnings(), screen.Steps(len(files) + 1) as steps:
         steps.now(f"loading {model}")
         loaded = load(model, weights)
+        routes, objects = asked.routes(loaded.labels), asked.objects_of(files)
+        nouns = list(dict.fromkeys([*asked.of, *(route.noun for route in routes)])) or None
         steps.done()
         for file in files:
             steps.now(f"counting {file.name}")
             try:
                 with reported_to(steps.within(f"counting {file.name}")):
-                    found.append(count_objects(loaded, file, of or None, method, threshold=threshold, **settings))
+                    found.append(count_objects(loaded, file, nouns, method, objects=objects.get(file), **settings))
             except ImageError as error:  # one damaged image does not stop the others
                 failed.append(str(error))
             steps.done()
@@ -105,37 +131,17 @@ def _explained(
         else:
             found[0].save(path)
     if found and as_json:
-        records = [{**one.to_dict(), **_maps(one)} for one in found]
+        records = [{**one.to_dict(), **answers(asked, routes, one), **map_record(one)} for one in found]
         screen.say_json(records[0] if len(files) == 1 else records)
     elif found:
         screen.note(f"model {loaded.name}")
-        _print_counts(found)
+        print_counts(found)
+        print_answers(asked, routes, found)
+        print_objects(found)
         print_table([one.explanation for one in found])
     if found and path is not None:
         screen.written(path)
     _fail(failed)
-
-
-def _maps(one: Any) -> dict[str, Any]:
-    """Return what JSON has of the maps."""
-    return {name: value for name, value in record(one.explanation).items() if name in ("maps", "provenance")}
-
-
-def _print_counts(found: Sequence[Any]) -> None:
-    """Print a row for each class that occurs, and each explained noun, in every image."""
-    from saywhy.view.count import interval_text
-
-    numbers = ("count", "before rounding")
-    table = screen.table("image", "object", *numbers, "interval", right=numbers)
-    for one in found:
-        rows = [each for each in one.counts if each.count]
-        rows += [each for each in one.explained if each not in rows]
-        for each in rows:
-            name = one.explanation.images[0].name
-            table.add_row(name, each.name, each.count, f"{each.raw:.2f}", interval_text(each))
-    screen.show(table)
-    if all(each.interval is None for one in found for each in one.counts):
-        screen.note("no interval: this network has no errors of validation images with its weights")
 
 
 def _table(

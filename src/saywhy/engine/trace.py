@@ -95,6 +95,7 @@ class Candidate:
         past_by_extra_tokens: whether what passes round it passes through extra tokens only (a class token).
         group: layers with an equal group, which is not 0, are explained together and give one map.
         function: the activation function after the module whose result is the layer; None is the module's output.
+        declared: why the layout needs no proof, where the network itself reads the layer so; else empty.
     """
 
     name: str
@@ -114,6 +115,18 @@ class Candidate:
     past_by_extra_tokens: bool = False
     group: int = 0
     function: FunctionCall | None = None
+    declared: str = ""
+
+    def sized(self, maps: tuple[int, ...] | None) -> "Candidate":
+        """The layer with its size, where it was declared without one.
+
+        Args:
+            maps: the shape of its maps [batch, channel, *space]; None if they are not known.
+        """
+        if self.shape or maps is None or self.proof is None:
+            return self
+        layout = replace(self.proof.layout, grid=self.proof.layout.grid or maps[2:])
+        return replace(self, shape=(1, *maps[1:]), proof=replace(self.proof, layout=layout))
 
     def watched(self) -> Watched:
         """The layer as :func:`saywhy.engine.capture.capture` takes it.
@@ -124,6 +137,19 @@ class Candidate:
         if self.proof is None:
             raise ValueError(f"layer '{self.name}' has no layout yet")
         return Watched(self.name, self.module, self.proof.layout, self.call, self.function)
+
+
+def declared_layer(name: str, module: nn.Module, layout: Layout, why: str) -> Candidate:
+    """A layer that the network itself reads as maps, once in a pass: it is neither searched nor proved.
+
+    Args:
+        name: its dotted name.
+        module: the layer.
+        layout: how the network reads it; a grid of () is the size that the first pass shows.
+        why: how the network reads it, for the diagnostics.
+    """
+    proof = Proof(layout, 0.0, 0.0, 0)
+    return Candidate(name, module, -1, 1, (), 1.0, "features", proof, declared=why)
 
 
 @dataclass(frozen=True)

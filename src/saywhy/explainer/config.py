@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from saywhy.engine.layout import Layout
 from saywhy.engine.precision import Precision
+from saywhy.engine.trace import Candidate
 from saywhy.errors import InputError, LayerError, MethodError, TargetError
 from saywhy.methods.method import Method
 from saywhy.methods.registry import find_method
@@ -15,8 +16,8 @@ from saywhy.output import ScoreKind
 from saywhy.targets import Target
 from saywhy.validation import checked, seed_number, short_repr, true_or_false, validate, whole_number
 
-LayerSpec = str | nn.Module | None | Sequence[str | nn.Module]
-"""A dotted name, a module, a list of them, or None to find the layer."""
+LayerSpec = str | nn.Module | Candidate | None | Sequence[str | nn.Module]
+"""A dotted name, a module, a list of them, or None to find the layer; inside of tasks also a declared layer."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def _check_layer(layer: Any) -> None:
         LayerError: it is something else.
     """
     listed = layer if isinstance(layer, list | tuple) else [layer]
-    wrong = next((one for one in listed if not (one is None or isinstance(one, str | nn.Module))), None)
+    wrong = next((one for one in listed if not (one is None or isinstance(one, str | nn.Module | Candidate))), None)
     if wrong is not None:
         raise LayerError(
             "layer must be a dotted name, a module of the model, a list of these, or None to find one, got "

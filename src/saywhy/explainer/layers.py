@@ -72,13 +72,16 @@ class LayerChoice:
     def __init__(self, model: Model, config: ExplainConfig, batch: Batch) -> None:
         self._model, self._config, self._batch = model, config, batch
         layer = model.layer if config.layer is None else config.layer
-        self._wanted: Sequence[str | nn.Module | None] = (
-            [layer] if layer is None or isinstance(layer, str | nn.Module) else list(layer)
-        )
+        single = layer is None or isinstance(layer, str | nn.Module | Candidate)
+        self._wanted: Sequence[Any] = [layer] if single else list(layer)  # type: ignore[arg-type]
         if not self._wanted:
             raise InputError("layer is an empty list. Give at least one layer, or None to find one.")
         search = self._search(0)
-        self._named = {i: named_layer(search, w, config.layout) for i, w in enumerate(self._wanted) if w is not None}
+        self._named = {
+            i: w if isinstance(w, Candidate) else named_layer(search, w, config.layout)
+            for i, w in enumerate(self._wanted)
+            if w is not None
+        }
         self._group = find_group(search) if None in self._wanted else None
         self._tried: list[LayerGroup] = [] if self._group is None else [self._group]
 
@@ -141,6 +144,8 @@ def check_layer_names(model: Model, config: ExplainConfig) -> None:
     Raises:
         LayerError: there is no such layer.
     """
+    if isinstance(config.layer, Candidate):
+        return
     for layer in [config.layer] if isinstance(config.layer, str | nn.Module) else config.layer or ():
         if layer is not None and layer != INPUT:
             spelling(model.module, layer)

@@ -50,8 +50,8 @@ class _Form:
 @dataclass(frozen=True)
 class _FirstPass:
     """One pass over a batch: its form and layers, the network's output, the maps of one-pass methods by (method,
-    layer), evidence by layer, how many rows the layers' activations have, and for which scores [batch, target] a branch
-    has a gradient that had none when the layers were found.
+    layer), evidence by layer, the shapes of the layers' activations, and for which scores [batch, target] a branch has
+    a gradient that had none when the layers were found.
     """
 
     form: _Form
@@ -60,8 +60,13 @@ class _FirstPass:
     target_scores: TargetScores
     maps: dict[tuple[str, str], Tensor]
     evidence: dict[str, Evidence]
-    rows: set[int]
+    shapes: dict[str, tuple[int, ...]]
     new_branch: Tensor | None = None
+
+    @property
+    def rows(self) -> set[int]:
+        """How many rows the layers' activations have."""
+        return {shape[0] for shape in self.shapes.values()}
 
 
 _GIVEN_UP = 3
@@ -150,6 +155,7 @@ class Runner:
                 if choice is None or not self._changed(choice, first, given_up):
                     break
         every = choice is None
+        candidates = [candidate.sized(first.shapes.get(candidate.name)) for candidate in candidates]
         return merged(self._all_passes(batch, candidates, first), every)
 
     @property
@@ -217,16 +223,16 @@ class Runner:
             settle(self.model, self.config.output, batch, self.config.seed)
         if not watched:
             scores, output = self._forward(form, batch.size)
-            return _FirstPass(form, layers, output, scores, {}, {}, set())
+            return _FirstPass(form, layers, output, scores, {}, {}, {})
         needs = self._needs_gradients
         captured, scores, output = self._pass(form, watched, batch.size, needs_gradients=needs)
         if not settled(self.model, self.config.output):
             settle(self.model, self.config.output, batch, self.config.seed)
             captured, scores, output = self._pass(form, watched, batch.size, needs_gradients=needs)
-        rows = {len(a) for name, a in captured.activations.items() if name in layers}
+        shapes = {name: tuple(a.shape) for name, a in captured.activations.items() if name in layers}
         maps: dict[tuple[str, str], Tensor] = {}
         evidence: dict[str, Evidence] = {}
-        if rows == {batch.size}:
+        if {shape[0] for shape in shapes.values()} == {batch.size}:
             try:
                 maps, evidence = self._one_pass_maps(captured, one_pass)
             except GradientError:
@@ -238,7 +244,7 @@ class Runner:
         }
         gradients = [evidence.pop(w.name).gradient.detach() for w in beside if w.name in evidence]
         new_branch = torch.stack([g != 0 for g in gradients]).any(0) if gradients else None
-        return _FirstPass(form, layers, output, scores, maps, evidence, rows, new_branch)
+        return _FirstPass(form, layers, output, scores, maps, evidence, shapes, new_branch)
 
     def _all_passes(self, batch: Batch, candidates: list[Candidate], first: "_FirstPass") -> BatchResult:
         """The result with the methods of several passes."""

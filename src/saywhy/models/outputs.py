@@ -74,10 +74,11 @@ def settle(model: Model, path: str | int | None, batch: Batch, seed: int = 0) ->
     """Find out what a network returns, from one sample with a graph; nothing is done if it is known already.
 
     Passes without a graph then read the output in the same way. Where the graph does not show how the output was
-    normalised, altered images tell: rows that sum to 1 for all of them are probabilities.
+    normalised, altered images tell: rows that sum to 1 for all of them are probabilities. Where the scores are and
+    their scale are declared, there is nothing to find.
     """
     known = _memo(model, path)
-    if known:
+    if known or (model.scale is not None and path is not None):
         return
     first = torch.tensor([0], device=tree.image_tensor(batch.inputs).device)
     sample = tree.select(tree.escape_inference(batch.inputs), first)

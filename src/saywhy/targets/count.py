@@ -14,7 +14,7 @@ from saywhy.shapes import at_least_float32
 from saywhy.targets.registry import target
 from saywhy.targets.target import Target, TargetScores
 from saywhy.uncertainty.mc_samples import output_of
-from saywhy.validation import real_number, validate, whole_number
+from saywhy.validation import real_number, short_repr, validate, whole_number
 
 DetectionScale = Literal["probability", "sigmoid", "softmax"]
 """What the scores of a dense detector are: probabilities; logits of each class by itself ("sigmoid": deformable DETR,
@@ -45,6 +45,8 @@ class Count(Target):
 
       which tends to the number itself as T becomes small, where its gradient vanishes. Boxes that the detector drops by
       itself (a score threshold, suppression) add nothing and have no gradient: set its thresholds low.
+      Boxes with ``thresholds`` [box] of their own have those instead of :math:`\tau`
+      (:class:`saywhy.tasks.counting.detect_counter.DetectCounter`).
     - a density map: the sum over places. It is the output [batch, 1, row, column], or the part of it that is called
       ``density``, [batch, class, row, column] or [batch, row, column]: other tensors of four axes may as well be scores
       of a segmentation, and are refused.
@@ -176,7 +178,8 @@ class Count(Target):
             scores = at_least_float32(one["scores"])
             _check_probabilities(scores)
             own = torch.ones_like(scores, dtype=torch.bool) if number is None else one["labels"] == number
-            counts.append(self._above(scores[own], soft).sum())
+            levels = thresholds_of(one, self.threshold)[own]
+            counts.append(self._above(scores[own], soft, levels).sum())
         return torch.stack(counts), label
 
     def _label_of_boxes(self, output: ModelOutput) -> tuple[int | None, str | None]:
@@ -198,11 +201,12 @@ class Count(Target):
         _check_probabilities(scores)
         return scores
 
-    def _above(self, scores: Tensor, soft: bool = True) -> Tensor:
+    def _above(self, scores: Tensor, soft: bool = True, levels: Tensor | None = None) -> Tensor:
         """Return how far each score is above the threshold, from 0 to 1; 0 or 1 if not ``soft``."""
+        level = self.threshold if levels is None else levels
         if not soft:
-            return (scores >= self.threshold).to(scores.dtype)
-        return ((scores - self.threshold) / self.temperature).sigmoid()
+            return (scores >= level).to(scores.dtype)
+        return ((scores - level) / self.temperature).sigmoid()
 
 
 def _check_probabilities(scores: Tensor) -> None:
@@ -213,6 +217,23 @@ def _check_probabilities(scores: Tensor) -> None:
             f"scores of boxes must be probabilities from 0 to 1, got {float(wrong.flatten()[0]):g}. If they are "
             "logits, say which: scale='sigmoid' (each class by itself) or 'softmax' (the last class is no object)."
         )
+
+
+def thresholds_of(found: Mapping[str, Any], threshold: float) -> Float[Tensor, " box"]:
+    """Return the score from which each box of an image counts: its own, where the detector has thresholds of classes.
+
+    Raises:
+        TargetError: there are not as many thresholds as boxes.
+
+    >>> thresholds_of({"scores": torch.rand(2)}, 0.5)
+    tensor([0.5000, 0.5000])
+    """
+    scores, own = found["scores"], found.get("thresholds")
+    if own is None:
+        return torch.full_like(scores, threshold)
+    if not isinstance(own, Tensor) or own.shape != scores.shape:
+        raise TargetError(f"expected a threshold for each of {len(scores)} boxes, got {short_repr(own)}.")
+    return own.to(scores)
 
 
 def is_list_of_boxes(raw: Any, samples: int) -> bool:

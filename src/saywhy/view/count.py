@@ -15,6 +15,7 @@ from torch import Tensor
 
 from saywhy.errors import InputError
 from saywhy.geometry import CropBox
+from saywhy.images import Box
 from saywhy.io.atomic import atomic_write, write_text
 from saywhy.view.colour import SEQUENTIAL, colourise
 from saywhy.view.legend import LegendText, font, legend
@@ -162,6 +163,8 @@ def matrix_image(matrix: Any, title: str = "", width: int = WIDTH) -> Image.Imag
 def count_sheet(found: "CountExplanation") -> Image.Image:
     """Return a row for each explained count: the image with the grid's counts, then a map of each method and layer."""
     rows = [[image for _, image in _panels(found, number)] for number in range(len(found.explained))]
+    if found.objects is not None:
+        rows.append([objects_image(found)])
     across, heights = max(map(len, rows)), [max(image.height for image in row) for row in rows]
     canvas = Image.new("RGB", (GAP + across * (WIDTH + GAP), GAP + sum(h + GAP for h in heights)), "white")
     top = GAP
@@ -170,6 +173,66 @@ def count_sheet(found: "CountExplanation") -> Image.Image:
             canvas.paste(image, (GAP + column * (WIDTH + GAP), top))
         top += height + GAP
     return canvas
+
+
+def objects_image(found: "CountExplanation", width: int = 2 * WIDTH) -> Image.Image:
+    """Return the image with the numbered boxes of its objects in the colours of their states, and a legend below.
+
+    Args:
+        found: with its objects.
+        width: in pixels.
+    """
+    source = found.explanation.images[0]
+    scale = width / source.image.width
+    small = source.image.resize((width, max(1, round(source.image.height * scale))))
+    drawn = [(tuple(edge * scale for edge in box), state, words) for box, state, words in _boxes(found)]
+    notes = ["green: counted; red and dashed: missed; orange and double: counted twice or more"]
+    if found.extra:
+        notes.append(f"white: {len(found.extra)} boxes of the detector on no object")
+    words = LegendText("objects", image=source.name, notes=tuple(notes))
+    return stacked(boxes_over(small, drawn), legend(words, None, width))
+
+
+def _boxes(found: "CountExplanation") -> Iterator[tuple[Box, str, str]]:
+    """Yield what :func:`boxes_over` draws: counted objects first, so that the others lie above them."""
+    yield from ((box, "extra", "") for box in found.extra)
+    order = ("counted", "twice", "missed")
+    numbered = list(enumerate(found.objects or (), 1))
+    for number, one in sorted(numbered, key=lambda pair: order.index(pair[1].state)):
+        yield one.box, one.state, str(number)
+
+
+def object_rows(found: "CountExplanation") -> list[tuple[str, str, str, str, str]]:
+    """Return a row for each object as texts: number, class, state, the decrease or the number of boxes, and its box."""
+    return [
+        (
+            str(number),
+            found.counts[one.label].name,
+            one.state,
+            f"{one.weight:.0f}" if one.by == "boxes" else f"{one.weight:.2f}",
+            " ".join(f"{edge:.0f}" for edge in one.box),
+        )
+        for number, one in enumerate(found.objects or (), 1)
+    ]
+
+
+def object_summary(found: "CountExplanation") -> str:
+    """Return how many objects were counted, missed and counted twice, and for states by occlusion what they add up to.
+
+    Where the decreases add up to much less than what is counted, an object's absence changes little by itself, because
+    objects overlap, or because the filled box looks like one: then their states say little.
+    """
+    objects = found.objects or ()
+    states = [one.state for one in objects]
+    listed = f"{states.count('counted')} counted, {states.count('missed')} missed, {states.count('twice')} twice"
+    beside = f"; {len(found.extra)} boxes on no object" if found.extra else ""
+    whole = f"{len(objects)} objects: {listed}{beside}."
+    if not objects or objects[0].by == "boxes":
+        return whole
+    total = sum(found.counts[label].raw for label in {one.label for one in objects})
+    fall = sum(one.weight for one in objects)
+    said = " The states say little here." if fall < 0.5 * total else ""
+    return f"{whole} Without one object at a time the counts fall by {fall:.1f} in all, of {total:.1f} counted.{said}"
 
 
 def save_count_png(found: "CountExplanation", path: Path) -> Path:
@@ -230,6 +293,9 @@ def _part(found: "CountExplanation") -> dict[str, Any]:
             {"name": one.name, "images": [(_uri(image), name) for name, image in _panels(found, number)]}
             for number, one in enumerate(found.explained)
         ],
+        "objects": object_rows(found),
+        "drawn": None if found.objects is None else _uri(objects_image(found)),
+        "summary": object_summary(found),
     }
 
 
@@ -257,6 +323,8 @@ def _panels(found: "CountExplanation", number: int) -> Iterator[tuple[str, Image
         heat = heat_over(small, stack[0, number], crop_box, scale=scale)
         about = noted(caption(explanation, 0, number, method, layer), scale)
         yield f"{method} at {layer}", stacked(heat, legend(about, scale, WIDTH))
+    if found.influence is not None:
+        yield "influence matrix of the cells", matrix_image(found.influence[number], f"influence on {one.name}")
 
 
 def _uri(image: Image.Image) -> str:

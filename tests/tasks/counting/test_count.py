@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 import saywhy
+from saywhy.datasets.localized import ObjectAnnotation
 from saywhy.engine.layout import Layout
 from saywhy.errors import InputError, TargetError
 from saywhy.models import Model, Preprocess
@@ -17,10 +18,14 @@ from saywhy.targets import Count
 from saywhy.tasks.counting.count import CountExplanation, ObjectCount
 from saywhy.tasks.counting.counter import Counter, counter_model
 from saywhy.tasks.counting.features import LayerFeatures, PooledCells
+from saywhy.tasks.counting.found_objects import object_effects
+from saywhy.tasks.counting.influence import counter_influence
 from saywhy.tasks.counting.intervals import CountErrors, ErrorRange
-from saywhy.tasks.counting.networks import Glance, SequentialSubitizing
+from saywhy.tasks.counting.networks import AssociativeSubitizing, Glance, SequentialSubitizing
+from saywhy.view.count import object_summary
 
 LABELS = ["cat", "dog", "mug"]
+BOX = (0.0, 0.0, 4.0, 4.0)
 SETTINGS = {"layer": "features.features.network.0", "layout": Layout("channels-first", (12, 12))}
 
 
@@ -62,12 +67,49 @@ def test_counts_are_those_of_a_plain_pass_and_maps_those_of_explain():
         torch.testing.assert_close(found.cells_of(one).T.flatten(), plain.cells[0, :, number])
 
 
+HEADS = {
+    "glance": lambda: Glance(6, 3, hidden=8),
+    "associative": lambda: AssociativeSubitizing(6, 3, 3, hidden=8),
+    "sequential": lambda: SequentialSubitizing(6, 3, 3, hidden=4),
+}
+
+
+@pytest.mark.parametrize("kind", HEADS)
 @pytest.mark.parametrize("of", [None, "animals"])
-def test_one_call_is_one_pass_of_the_network(of):
-    model, image, passes = saywhy.load("toybox:counter", weights="random"), picture(), []
-    saywhy.count(model, image, of)  # what the network returns, and that the layer is a map, is found once
+def test_the_first_call_is_one_pass_of_the_network_and_one_backward(kind, of):
+    torch.manual_seed(2)
+    head = HEADS[kind]()
+    network = Counter(PooledCells(LayerFeatures(trunk(), "1"), head.grid), head).eval()
+    model, image, passes = counter_model(network, LABELS, Preprocess((12, 12), None), "mine"), picture(), []
+    network.features.features.network.register_forward_hook(lambda _m, given, _o: passes.append(len(given[0])))
+    found = saywhy.count(model, image, of)
+    assert passes == [1]
+    assert found.explanation.layers == ("features.features.network.1",)
+    activations = network.features.features(model.preprocess(image)[0].unsqueeze(0)).detach().requires_grad_()
+    cells = head(network.features.__class__(nn.Identity(), head.grid)(activations))[0].sum(0)
+    score = sum(cells[LABELS.index(label)] for label in found.explained[0].labels)
+    (gradient,) = torch.autograd.grad(score, activations)
+    expected = (gradient.mean((2, 3), keepdim=True) * activations.detach()).sum(1)[0]  # Grad-CAM, eq. 1 and 2, no ReLU
+    torch.testing.assert_close(found.explanation.maps[0, 0], expected)
+
+
+def test_the_counters_own_layer_needs_no_proof_and_says_so():
+    model, image = counter(), picture()
+    own = saywhy.count(model, image, "cat")
+    named = saywhy.count(model, image, "cat", layer="features.features.network.1", layout=SETTINGS["layout"])
+    assert torch.equal(own.explanation.maps, named.explanation.maps)
+    assert torch.equal(own.explanation.scores, named.explanation.scores)
+    ((rows,),) = own.explanation.diagnostics.values()
+    (layout,) = [one for one in rows[0] if one.name == "layout"]
+    said = "channels-first 12×12: as the counter reads this layer, to pool its cells"
+    assert (layout.state, layout.text) == ("good", said)
+    assert torch.equal(own.explanation.counterfactual.maps, -own.explanation.maps)
+
+
+def test_the_shipped_kind_of_counter_is_one_pass_too():
+    model, passes = saywhy.load("toybox:counter", weights="random"), []
     model.module.features.features.network.register_forward_hook(lambda *_: passes.append(1))
-    saywhy.count(model, image, of)
+    saywhy.count(model, picture())
     assert len(passes) == 1
 
 
@@ -163,6 +205,44 @@ def test_a_detectors_boxes_are_counted_from_the_threshold_on():
     assert strict.explained[0].count == 1
 
 
+def test_objects_of_a_detector_are_matched_in_pixels_of_the_image():
+    model = Model(Boxes().eval(), "boxes", Preprocess((8, 8), None), labels=("cat", "mug"), layer="features")
+    whole = Image.new("RGB", (32, 16), (90, 60, 30))
+    drawn = [ObjectAnnotation("mug", (0, 0, 16, 8)), ObjectAnnotation("cat", (0, 0, 16, 8)), ObjectAnnotation("x", BOX)]
+    found = saywhy.count(model, whole, objects=drawn)
+    assert [(one.label, one.state, one.weight, one.by) for one in found.objects] == [
+        (1, "counted", 1, "boxes"),
+        (0, "missed", 0, "boxes"),
+    ]
+    assert found.extra == ((8.0, 4.0, 24.0, 12.0),)
+    assert object_summary(found) == "2 objects: 1 counted, 1 missed, 0 twice; 1 boxes on no object."
+    assert saywhy.count(model, whole).objects is None
+
+
+def test_objects_of_a_counter_are_those_of_occlusion(tmp_path):
+    model, image = counter(), picture()
+    drawn = [ObjectAnnotation("dog", (3, 2, 14, 9)), ObjectAnnotation("cat", (0, 10, 9, 20))]
+    found = saywhy.count(model, image, "dog", objects=drawn, influence=True, **SETTINGS)
+    expected = object_effects(model, image, [one.box for one in drawn], ["dog", "cat"])
+    assert found.objects == expected
+    fall = sum(one.weight for one in expected)
+    total = found["cat"].raw + found["dog"].raw
+    assert f"fall by {fall:.1f} in all, of {total:.1f} counted." in object_summary(found)
+    assert ("say little" in object_summary(found)) == (fall < total / 2)
+    again = CountExplanation.load(found.save(tmp_path / "a.npz"))
+    assert (again.objects, again.extra) == (found.objects, ())
+    torch.testing.assert_close(again.influence, found.influence)
+
+
+def test_influence_of_several_classes_is_the_sum_of_theirs():
+    model, image = counter(), picture()
+    found = saywhy.count(model, image, ["animals", "mug"], influence=True, **SETTINGS)
+    parts = [counter_influence(model, image, name) for name in LABELS]
+    torch.testing.assert_close(found.influence, torch.stack([parts[0] + parts[1], parts[2]]))
+    with pytest.raises(InputError, match="an influence matrix is that of a counter"):
+        saywhy.count(Model(Density().eval(), "density", layer="features"), torch.rand(1, 3, 8, 8), influence=True)
+
+
 def test_what_counts_nothing_is_refused():
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
     with pytest.raises(TargetError, match=r"nothing in the model's output .* is a count"):
@@ -212,3 +292,11 @@ def test_glances_have_one_cell_and_regressions_none():
     found = saywhy.count(model, torch.rand(1, 3, 8, 8))
     assert found.cells is None
     assert found.cells_of(ObjectCount("cat", ("cat",), 0, 0)) is None
+
+
+def test_a_faster_copy_has_the_counters_own_layer_too():
+    model, image = counter(), picture()
+    found = saywhy.count(model, image, "cat", precision="fast")
+    exact = saywhy.count(model, image, "cat")
+    assert found.explanation.layers == exact.explanation.layers
+    torch.testing.assert_close(found.explanation.maps, exact.explanation.maps, rtol=0.2, atol=1e-3)

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from saywhy.datasets.localized import ObjectAnnotation
 from saywhy.engine import tree
 from saywhy.engine.hooks import of_this_thread
 from saywhy.errors import InputError
@@ -19,12 +20,19 @@ from saywhy.explainer.config import ExplainConfig, resolve_methods
 from saywhy.explainer.prepare import prepare
 from saywhy.explainer.runner import Runner
 from saywhy.explanation import Explanation
+from saywhy.images import Box
 from saywhy.methods.method import Method
 from saywhy.models import Model, load
 from saywhy.models.inputs import Batch
 from saywhy.output import ModelOutput
 from saywhy.targets import Count, Target, TargetList, TopCounts
+from saywhy.targets.count import is_list_of_boxes, thresholds_of
+from saywhy.tasks.counting.counter import feature_layer
+from saywhy.tasks.counting.detect import Detections, detections_of
+from saywhy.tasks.counting.detect_counter import on_original
+from saywhy.tasks.counting.found_objects import FoundObject, match_boxes, object_effects, seen_pixels
 from saywhy.tasks.counting.grid import on_grid
+from saywhy.tasks.counting.influence import counter_influences
 from saywhy.tasks.counting.intervals import CountErrors, CountInterval
 from saywhy.tasks.counting.nouns import noun_classes
 from saywhy.tasks.counting.reading import CountReading, read_counts
@@ -64,12 +72,19 @@ class CountExplanation:
         cells: [class, row, column] the counts of the cells of a grid over what the network sees, before clamping: a
             counter's own cells, a density map's sums, or shares of a detector's boxes; None where the network returns
             only numbers.
+        objects: the objects whose boxes were given, each missed, counted or counted twice; None where none were given.
+        extra: a detector's boxes on none of these objects.
+        influence: [explained, counted, cell] how the count of every cell depends on the features of every cell; see
+            :func:`saywhy.tasks.counting.influence.influence_matrix`. None where it was not asked for.
     """
 
     counts: tuple[ObjectCount, ...]
     explained: tuple[ObjectCount, ...]
     explanation: Explanation
     cells: Float[Tensor, "class row column"] | None = None
+    objects: tuple[FoundObject, ...] | None = None
+    extra: tuple[Box, ...] = ()
+    influence: Float[Tensor, "explained counted cell"] | None = None
 
     @property
     def total(self) -> int:
@@ -109,7 +124,14 @@ class CountExplanation:
             "total": self.total,
             "counts": [asdict(one) for one in self.counts],
             "explained": explained,
+            **({} if self.influence is None else {"influence": self.influence.tolist()}),
+            **({} if self.objects is None else {"objects": self._objects(), "extra": [list(b) for b in self.extra]}),
         }
+
+    def _objects(self) -> list[dict[str, Any]]:
+        """Return the objects as plain data, with the names of their classes."""
+        assert self.objects is not None
+        return [{**asdict(one), "name": self.counts[one.label].name} for one in self.objects]
 
     def save(self, path: "str | Path") -> Path:
         """Write a page (``.html``), a drawing of grids and maps (``.png``), or maps and counts (``.npz``).
@@ -127,11 +149,19 @@ class CountExplanation:
         elif suffix == ".npz":
             cells = None if self.cells is None else self.cells.tolist()
             counts, explained = ([asdict(one) for one in part] for part in (self.counts, self.explained))
-            task = {"kind": "count", "counts": counts, "explained": explained, "cells": cells}
+            task = {"kind": "count", "counts": counts, "explained": explained, "cells": cells, **self._extras()}
             resolve_name("saywhy.io.npz:save_npz")(self.explanation, file, task)
         else:
             raise InputError(f"'{file}': expected the suffix .html, .png or .npz, got '{file.suffix}'.")
         return file
+
+    def _extras(self) -> dict[str, Any]:
+        """Return what was asked for in addition, for the file."""
+        return {
+            "objects": None if self.objects is None else [asdict(one) for one in self.objects],
+            "extra": [list(box) for box in self.extra],
+            "influence": None if self.influence is None else self.influence.tolist(),
+        }
 
     @staticmethod
     def load(path: "str | Path") -> "CountExplanation":
@@ -144,8 +174,13 @@ class CountExplanation:
         if not isinstance(task, dict) or task.get("kind") != "count":
             raise InputError(f"'{path}' holds no counts. Read it with saywhy.Explanation.load.")
         counts, explained = (tuple(map(_count_of, task[part])) for part in ("counts", "explained"))
-        cells = None if task["cells"] is None else torch.tensor(task["cells"])
-        return CountExplanation(counts, explained, explanation, cells)
+        cells, influence = (
+            None if task.get(part) is None else torch.tensor(task[part]) for part in ("cells", "influence")
+        )
+        boxes = task.get("objects")
+        objects = None if boxes is None else tuple(FoundObject(**{**one, "box": tuple(one["box"])}) for one in boxes)
+        extra = tuple((b[0], b[1], b[2], b[3]) for b in task.get("extra", ()))
+        return CountExplanation(counts, explained, explanation, cells, objects, extra, influence)
 
 
 def count(
@@ -156,6 +191,8 @@ def count(
     *,
     threshold: float = 0.5,
     grid: int = 3,
+    objects: Sequence[ObjectAnnotation] | None = None,
+    influence: bool = False,
     **settings: Any,
 ) -> CountExplanation:
     """Count the objects of every class in an image, and explain the counts with both signs.
@@ -178,11 +215,17 @@ def count(
         threshold: of a detector's boxes: the whole numbers count the boxes with at least this score. ``raw`` is their
             soft number, which the maps explain; see :class:`saywhy.targets.Count`.
         grid: the cells a side, where the network has no cells of its own.
+        objects: the image's objects, where their boxes are known (``open_dataset("voc:mine")[0].objects``): which of
+            them were missed, counted or counted twice. A detector's boxes are matched with them; of other networks the
+            count is computed again without each object, a pass for each; one outside of what the network sees is
+            missed. Objects of other classes are left out.
+        influence: compute the influence matrix of each explained count too, by one more pass of the backbone.
         settings: as for :func:`saywhy.explain`.
 
     Raises:
         TargetError: nothing in the model's output is a count; the message says what would be.
-        InputError: no class is named by a noun, or there are several images.
+        InputError: no class is named by a noun, there are several images, or the network has no features of cells for
+            an influence matrix.
 
     >>> from torch import nn
     >>> from saywhy.tasks.counting.counter import Counter, counter_model
@@ -205,7 +248,7 @@ def count(
             raise InputError("of is an empty list of nouns. Give at least one, or None for the largest counts.")
         target = TargetList(tuple(_sum([Count(label, threshold=threshold) for label in labels]) for _, labels in parts))
     chosen, _ = resolve_methods(method, {})
-    settings = {**_both_signs(chosen), **settings}
+    settings = {**_both_signs(chosen), **_own_layer(model, chosen, settings), **settings}
     config = ExplainConfig(target, output=settings.get("output"))
     runner, batch = prepare(model, image, config, settings.get("axes"))
     if batch.size != 1:
@@ -224,7 +267,37 @@ def count(
         by_name = {one.name: one for one in counts}
         explained = tuple(_together(noun, [by_name[label] for label in labels]) for noun, labels in parts)
     explanation = replace(found, targets=[[one.name for one in explained]])
-    return CountExplanation(counts, explained, explanation, None if read.cells is None else on_grid(read.cells[0]))
+    cells = None if read.cells is None else on_grid(read.cells[0])
+    states, extra = (None, ()) if objects is None else _states(runner, batch, image, output.raw, objects, threshold)
+    matrices = None
+    if influence:
+        index = {one.name: number for number, one in enumerate(counts)}
+        matrices = counter_influences(runner.model, batch, [[index[n] for n in one.labels] for one in explained])
+    return CountExplanation(counts, explained, explanation, cells, states, extra, matrices)
+
+
+def _states(
+    runner: Runner, batch: Batch, image: Any, raw: Any, objects: Sequence[ObjectAnnotation], threshold: float
+) -> tuple[tuple[FoundObject, ...], tuple[Box, ...]]:
+    """Return the state of each object of the model's classes, and a detector's boxes on none."""
+    names = list(runner.model.labels or ())
+    known = [one for one in objects if one.label in names]
+    boxes, labels = [one.box for one in known], [names.index(one.label) for one in known]
+    if not is_list_of_boxes(raw, batch.size) or not isinstance(raw[0].get("boxes"), Tensor):
+        crop_box = batch.images()[0].crop_box
+        seen = [number for number, box in enumerate(boxes) if bool(seen_pixels(box, crop_box, batch.space).any())]
+        effects = object_effects(
+            runner.model, image, [boxes[n] for n in seen], [labels[n] for n in seen], threshold=threshold
+        )
+        by_number = dict(zip(seen, effects, strict=True))
+        unseen = [FoundObject(label, box, "missed", 0.0) for box, label in zip(boxes, labels, strict=True)]
+        return tuple(by_number.get(number, one) for number, one in enumerate(unseen)), ()
+    (found,) = detections_of([{**raw[0], "labels": raw[0]["labels"].long()}])
+    kept = found.scores >= thresholds_of(raw[0], threshold).detach().cpu()
+    placed = on_original(found.boxes[kept], batch.images()[0].crop_box, batch.space)
+    matched = match_boxes(Detections(placed, found.scores[kept], found.labels[kept]), boxes, labels)
+    extra = tuple((b[0], b[1], b[2], b[3]) for b in placed[list(matched.extra)].tolist())
+    return matched.objects, extra
 
 
 def counts_of(model: Model, read: CountReading) -> list[tuple[ObjectCount, ...]]:
@@ -244,6 +317,15 @@ def _both_signs(methods: Sequence[Method]) -> dict[str, Any]:
     if any(one.parameters.get("variant") == "masked" for one in methods):  # RSI-Grad-CAM: increasing, positive units
         parameters["variant"] = "plain"
     return parameters
+
+
+def _own_layer(model: Model, methods: Sequence[Method], settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the layer from which a counter pools its cells, for maps of its one pass; nothing where one is given."""
+    given = any(settings.get(name) is not None for name in ("layer", "layout"))
+    if given or not all(method.at == "layer" and method.passes == "one" for method in methods):
+        return {}
+    own = feature_layer(model.module)
+    return {"layer": own} if own is not None and model.layer in (None, own.name) else {}
 
 
 def _noun(model: Model, noun: Any) -> tuple[str, tuple[str, ...]]:

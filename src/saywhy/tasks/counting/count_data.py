@@ -105,6 +105,21 @@ def count_table(
     return CountTable(tuple(names), classes, counts)
 
 
+class OpenedImages(Sequence[Any]):
+    """The images of a data set, opened when they are indexed."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self.dataset[number].open() for number in range(*index.indices(len(self)))]
+        return self.dataset[index].open()
+
+
 class CountingImages(TorchDataset[tuple[Tensor, Tensor]]):
     """Preprocessed images with the counts of their cells: a torch data set for training.
 

@@ -19,6 +19,7 @@ import math
 import re
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from jaxtyping import Float
@@ -318,6 +319,27 @@ def consistent_questions(
         if known and answer_question(route, counts[question.image], labels) == question.answer:
             kept.append(question)
     return kept
+
+
+def images_by_id(paths: Iterable[Path]) -> dict[int, Path]:
+    """Return image files by the number at the end of their names, as COCO names its images by their ids.
+
+    Raises:
+        InputError: two files have one number.
+
+    >>> images_by_id([Path("COCO_val2014_000000000042.jpg"), Path("cover.jpg")])
+    {42: PosixPath('COCO_val2014_000000000042.jpg')}
+    """
+    found: dict[int, Path] = {}
+    for path in paths:
+        digits = re.search(r"(\d+)$", path.stem)
+        if digits is None:
+            continue
+        number = int(digits[1])
+        if number in found:
+            raise InputError(f"'{found[number]}' and '{path}' are both image {number}. Give the images of one split.")
+        found[number] = path
+    return found
 
 
 def _scores(rows: Sequence[tuple[int, int | None, int | None]], compared: bool) -> BucketScores:

@@ -8,10 +8,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from saywhy.engine.layout import Layout
+from saywhy.engine.trace import Candidate, declared_layer
 from saywhy.errors import InputError
 from saywhy.models import Model
 from saywhy.models.preprocess import as_preprocess
 from saywhy.shapes import Images
+from saywhy.tasks.counting.features import LayerFeatures, PooledCells
 from saywhy.tasks.counting.intervals import CountErrors
 from saywhy.tasks.counting.networks import CountHead, PredictedCells, image_counts
 from saywhy.validation import true_or_false
@@ -68,6 +71,32 @@ class Counter(nn.Module):
         """Count the objects in preprocessed images."""
         cells: PredictedCells = self.head(self.features(image))
         return CountOutput(image_counts(cells, clamp=self.clamp), cells)
+
+
+def feature_layer(network: nn.Module) -> Candidate | None:
+    """Return the layer from whose maps a counter pools its cells: that of its saliency maps, without a search.
+
+    The counter itself reads the layer as maps, and counts in their parts, so the layout is not proved once more. (That
+    the maps cover the whole image is proved where ``saywhy train counter`` finds the layer, and by
+    ``saywhy.layers``.)
+
+    Returns:
+        None where the cells are no parts of one layer's maps: cropped cells, networks of the user.
+
+    >>> from saywhy.tasks.counting.networks import Glance
+    >>> net = nn.Sequential(nn.Conv2d(3, 6, 3), nn.Flatten())
+    >>> feature_layer(Counter(PooledCells(LayerFeatures(net, "0"), 1), Glance(6, 2))).name
+    'features.features.network.0'
+    """
+    if not isinstance(network, Counter) or not isinstance(network.features, PooledCells):
+        return None
+    features = network.features.features
+    if not isinstance(features, LayerFeatures):
+        return None
+    layout = features.layout or Layout("channels-first", ())
+    name = f"features.features.network.{features.layer}"
+    why = "as the counter reads this layer, to pool its cells"
+    return declared_layer(name, features.network.get_submodule(features.layer), layout, why)
 
 
 class CountEnsemble(nn.Module):

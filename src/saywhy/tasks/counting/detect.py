@@ -121,9 +121,10 @@ def tune_detection(
     """Tune the thresholds of each class on validation images, in the paper's two steps.
 
     First the score threshold of least error at an IoU of 0.3, then, with this score threshold, the IoU threshold of
-    least error. The error is the root mean square error of a class's counts. Of equal score thresholds the lowest is
-    taken, of equal IoU thresholds the one nearest to that of the first step (of two equally near ones the lower); the
-    paper does not say which.
+    least error. The error is the root mean square error of a class's counts. Of equal score thresholds the middle one
+    is taken (of two the lower): a class that the validation images do not have, and the detector does not find there,
+    would else count every box of any score. Of equal IoU thresholds the one nearest to that of the first step is taken
+    (of two equally near ones the lower). The paper does not say which.
 
     A detector with its own suppression has dropped the boxes that a higher IoU threshold would keep: set its thresholds
     as low (scores) and as high (IoU) as it allows before.
@@ -156,10 +157,9 @@ def tune_detection(
         parts = [(one.boxes[one.labels == k], one.scores[one.labels == k]) for one in detections]
         true = counts[:, k].detach().cpu().double()
         by_score = _errors_by_score(parts, true, levels, iou)
-        score = levels[int(by_score.argmin())]
-        by_iou = torch.stack(
-            [_error([len(_survivors(*part, score, level)) for part in parts], true) for level in levels]
-        )
+        equal = (by_score == by_score.min()).nonzero().flatten().tolist()
+        score = levels[equal[(len(equal) - 1) // 2]]
+        by_iou = _errors_by_iou(parts, true, levels, score)
         best = min(range(len(levels)), key=lambda n: (float(by_iou[n]), abs(levels[n] - iou), levels[n]))
         of_score.append(score)
         of_iou.append(levels[best])
@@ -176,7 +176,47 @@ def _errors_by_score(
     it: one run serves all thresholds.
     """
     kept = [_survivors(*part, 0.0, iou) for part in parts]
-    return torch.stack([_error([int((scores >= level).sum()) for scores in kept], true) for level in levels])
+    limits = torch.tensor(levels, dtype=torch.float64).to(kept[0].dtype)  # as scores are compared with a number
+    counts = torch.stack([(scores.unsqueeze(1) >= limits).sum(0) for scores in kept])  # (image, level)
+    return torch.stack([_error(row, true) for row in counts.T.tolist()])
+
+
+def _errors_by_iou(
+    parts: Sequence[tuple[Tensor, Tensor]], true: Tensor, levels: Sequence[float], score: float
+) -> Float[Tensor, " level"]:
+    """Return the error at each IoU threshold, at one score threshold. One box alone survives them all."""
+    enough = [(boxes[scores >= score], scores[scores >= score]) for boxes, scores in parts]
+    counts = [[len(scores) for _, scores in enough] for _ in levels]
+    for place, (boxes, scores) in enumerate(enough):
+        if len(scores) > 1:
+            for row, level in zip(counts, levels, strict=True):
+                row[place] = len(_survivors(boxes, scores, score, level))
+    return torch.stack([_error(row, true) for row in counts])
+
+
+def surviving(found: Detections, iou: Sequence[float]) -> Int[Tensor, " box"]:
+    """Return the numbers of the boxes that survive non-maximum suppression within their class, the best first.
+
+    Args:
+        found: of one image.
+        iou: the IoU threshold of each class.
+
+    Raises:
+        InputError: a box has another class.
+
+    >>> boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 9], [20, 20, 30, 30]])
+    >>> surviving(Detections(boxes, torch.tensor([0.5, 0.9, 0.7]), torch.tensor([0, 0, 0])), [0.3])
+    tensor([1, 2])
+    """
+    from torchvision.ops import nms  # slow to import
+
+    check_labels(found, 0, len(iou))
+    kept: list[int] = []
+    for label in found.labels.unique().tolist():
+        own = (found.labels == label).nonzero().flatten()
+        kept.extend(own[nms(found.boxes[own].double(), found.scores[own].double(), iou[label])].tolist())
+    scores = found.scores.tolist()
+    return torch.tensor(sorted(kept, key=lambda place: (-scores[place], place)), dtype=torch.long)
 
 
 def _survivors(boxes: Tensor, scores: Tensor, score: float, iou: float) -> Float[Tensor, " box"]:
@@ -185,7 +225,7 @@ def _survivors(boxes: Tensor, scores: Tensor, score: float, iou: float) -> Float
 
     enough = scores >= score
     boxes, scores = boxes[enough], scores[enough]
-    if not len(scores):
+    if len(scores) < 2:
         return scores
     return scores[nms(boxes.double(), scores.double(), iou)]  # double, so that an IoU of 3/10 is not above 0.3
 

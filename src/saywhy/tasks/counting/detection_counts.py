@@ -20,7 +20,7 @@ from torch import Tensor
 from saywhy.errors import InputError
 from saywhy.images import Box
 from saywhy.metrics.counting import ImageCounts, round_counts
-from saywhy.tasks.counting.detect import NMS_IOU, THRESHOLD_GRID, Detections, check_labels
+from saywhy.tasks.counting.detect import NMS_IOU, THRESHOLD_GRID, Detections, check_labels, surviving
 from saywhy.tasks.counting.found_objects import box_iou
 from saywhy.validation import real_number, whole_number
 
@@ -77,14 +77,10 @@ def suppressed(found: Detections, iou: float = NMS_IOU) -> Detections:
     >>> suppressed(Detections(boxes, torch.tensor([0.5, 0.9, 0.7]), torch.tensor([0, 0, 0]))).scores
     tensor([0.9000, 0.7000])
     """
-    from torchvision.ops import nms  # slow to import
-
-    kept: list[int] = []
     limit = real_number("iou", iou, 0, 1)
-    for label in found.labels.unique().tolist():
-        own = (found.labels == label).nonzero().flatten()
-        kept.extend(own[nms(found.boxes[own].double(), found.scores[own].double(), limit)].tolist())
-    return _of_largest(found, kept)
+    classes = int(found.labels.max()) + 1 if len(found.labels) else 0
+    kept = surviving(found, [limit] * classes)
+    return Detections(found.boxes[kept], found.scores[kept], found.labels[kept])
 
 
 def keep_by_score(found: Detections, thresholds: Sequence[float]) -> Detections:

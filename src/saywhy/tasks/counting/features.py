@@ -8,6 +8,7 @@
 Both return [batch, cell, feature], cells in column-major order. A grid of 1 is the whole image, for glancing.
 """
 
+from contextlib import nullcontext
 from itertools import pairwise
 from typing import Any
 
@@ -38,7 +39,8 @@ class LayerFeatures(nn.Module):
         layer: the dotted name of a module in it.
         layout: how the output is read as maps: needed for tokens (``Layout("tokens", (14, 14), prefix=1)``) and for
             NHWC maps; None takes [batch, channel, row, column], and [batch, feature].
-        trainable: False keeps the network in evaluation mode while the rest is trained.
+        trainable: False freezes the network while the rest is trained: it stays in evaluation mode, and its weights get
+            no gradient.
 
     Raises:
         LayerError: the network has no such layer.
@@ -77,7 +79,9 @@ class LayerFeatures(nn.Module):
         """
         outputs: list[Any] = []
         # Registered for this call only, so behind all hooks of others, whose replaced outputs it gets.
-        with forward_hooks([self.network.get_submodule(self.layer)], lambda _m, _i, out: outputs.append(out)):
+        layer, frozen = self.network.get_submodule(self.layer), self.training and not self.trainable
+        graph = torch.no_grad() if frozen else nullcontext()
+        with graph, forward_hooks([layer], lambda _m, _i, out: outputs.append(out)):
             self.network(self.feed(images) if self.feed else images)
         if len(outputs) != 1 or not isinstance(outputs[0], Tensor):
             got = f"{len(outputs)} outputs" if len(outputs) != 1 else type(outputs[0]).__name__

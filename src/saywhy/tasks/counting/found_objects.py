@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from saywhy.engine import tree
@@ -39,12 +39,14 @@ class FoundObject:
         box: left, top, right, bottom in pixels of the image.
         state: how often it is counted.
         weight: the number of the detector's boxes on it, or the decrease of its class's count without it.
+        by: which of the two the weight is.
     """
 
     label: int
     box: Box
     state: ObjectState
     weight: float
+    by: Literal["boxes", "occlusion"] = "occlusion"
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ def match_boxes(found: Detections, boxes: Sequence[Box], labels: Sequence[int], 
     for place, (box, label) in enumerate(zip(boxes, labels, strict=True)):
         hits = assigned.count(place)
         state: ObjectState = "missed" if hits == 0 else "counted" if hits == 1 else "twice"
-        objects.append(FoundObject(int(label), box, state, float(hits)))
+        objects.append(FoundObject(int(label), box, state, float(hits), "boxes"))
     return BoxMatches(tuple(objects), tuple(assigned))
 
 
@@ -219,13 +221,22 @@ def _index(model: Model, label: int | str) -> int:
     return whole_number("a class", index_in(str(label)) if isinstance(label, bool) else label)
 
 
-def _filled(pixels: Tensor, box: Box, crop_box: Sequence[float], number: int) -> Tensor:
-    """Return the image with the mean colour where a box of the original lies; a pixel counts by its centre."""
-    height, width = pixels.shape[2:]
+def seen_pixels(box: Box, crop_box: Sequence[float], space: Sequence[int]) -> Bool[Tensor, "height width"]:
+    """Return which pixels of the network's input lie in a box of the original image; a pixel counts by its centre.
+
+    >>> seen_pixels((0, 0, 2, 2), (1, 0, 5, 2), (1, 2))
+    tensor([[False, False]])
+    """
+    height, width = space
     left, top, right, bottom = crop_box
     x = left + (torch.arange(width, dtype=torch.float64) + 0.5) * (right - left) / width
     y = top + (torch.arange(height, dtype=torch.float64) + 0.5) * (bottom - top) / height
-    inside = ((box[1] <= y) & (y < box[3]))[:, None] & ((box[0] <= x) & (x < box[2]))[None]
+    return ((box[1] <= y) & (y < box[3]))[:, None] & ((box[0] <= x) & (x < box[2]))[None]
+
+
+def _filled(pixels: Tensor, box: Box, crop_box: Sequence[float], number: int) -> Tensor:
+    """Return the image with the mean colour where a box of the original lies."""
+    inside = seen_pixels(box, crop_box, pixels.shape[2:])
     if not bool(inside.any()):
         raise InputError(
             f"box {number} (from 0), {tuple(box)}, holds no pixel that the network sees: it is in pixels of the image, "

@@ -1,5 +1,6 @@
 """Which cells a cell's count depends on: the influence matrix of a network that reads the cells in sequence."""
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -10,7 +11,7 @@ from saywhy.engine import tree
 from saywhy.engine.preserve import exclusive_run
 from saywhy.errors import InputError
 from saywhy.models import Model
-from saywhy.models.inputs import as_batch
+from saywhy.models.inputs import Batch, as_batch
 from saywhy.output import ModelOutput
 from saywhy.tasks.counting.counter import Counter
 from saywhy.tasks.counting.networks import CellFeatures, CountHead
@@ -70,17 +71,41 @@ def counter_influence(
     Raises:
         InputError: the network is no counter with cells, there are several images, or there is no such class.
     """
+    network = _counter_of(model)
+    if isinstance(label, str):
+        label = ModelOutput(torch.zeros(1, network.head.classes), labels=model.labels, scale="value").index(label)
+    batch = as_batch(model, image)
+    if batch.size != 1:
+        raise InputError(f"expected one image, got {batch.size}.")
+    return counter_influences(model, batch, [[label]], kind)[0]
+
+
+def counter_influences(
+    model: Model, batch: Batch, labels: Sequence[Sequence[int]], kind: InfluenceKind = "gradient-times-features"
+) -> Float[Tensor, "row counted cell"]:
+    """Compute influence matrices of a counter for one image, all from one pass of its backbone.
+
+    Args:
+        model: as for :func:`counter_influence`.
+        batch: one image, prepared.
+        labels: the classes of each row, by index; matrices of several classes are summed.
+        kind: as for :func:`influence_matrix`.
+
+    Raises:
+        InputError: as for :func:`counter_influence`.
+    """
+    network = _counter_of(model)
+    with exclusive_run(network), torch.no_grad():
+        features = network.features(tree.image_tensor(batch.inputs))
+    rows = [torch.stack([influence_matrix(network.head, features, label, kind)[0] for label in row]) for row in labels]
+    return torch.stack([row.sum(0) for row in rows])
+
+
+def _counter_of(model: Model) -> Counter:
     network = model.module
     if not isinstance(network, Counter):
         raise InputError(
             f"an influence matrix is that of a counter with features of cells, {model.name} is a "
             f"{type(network).__name__}. Give a model of saywhy.tasks.counting.counter.counter_model."
         )
-    if isinstance(label, str):
-        label = ModelOutput(torch.zeros(1, network.head.classes), labels=model.labels, scale="value").index(label)
-    batch = as_batch(model, image)
-    if batch.size != 1:
-        raise InputError(f"expected one image, got {batch.size}.")
-    with exclusive_run(network), torch.no_grad():
-        features = network.features(tree.image_tensor(batch.inputs))
-    return influence_matrix(network.head, features, label, kind)[0]
+    return network

@@ -12,7 +12,7 @@ from saywhy.metrics.counting import round_counts
 from saywhy.output import ModelOutput
 from saywhy.shapes import at_least_float32
 from saywhy.targets import Count
-from saywhy.targets.count import dense_scores, density_of, is_list_of_boxes
+from saywhy.targets.count import dense_scores, density_of, is_list_of_boxes, thresholds_of
 from saywhy.tasks.counting.features import pooled
 from saywhy.tasks.counting.grid import MOST_CELLS, cell_counts, column_major
 from saywhy.uncertainty.mc_samples import output_of
@@ -89,7 +89,7 @@ def _cells_of_boxes(
         return None
     found = []
     for one in raw:
-        kept = (one["scores"] >= threshold).detach().cpu()
+        kept = (one["scores"] >= thresholds_of(one, threshold)).detach().cpu()
         boxes, labels = one["boxes"].detach().cpu()[kept], one["labels"].detach().cpu()[kept]
         frame = (0.0, 0.0, float(space[1]), float(space[0]))
         found.append(cell_counts(boxes, labels, classes, frame, grid, outside="drop", empty="limit").float())

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from saywhy.engine.layout import Layout
 from saywhy.errors import InputError, ModelError, SaywhyError, WeightsError
 from saywhy.io.limits import parse_json
 from saywhy.models import Model, Preprocess, load
@@ -28,6 +29,12 @@ CountHeadKind = Literal["glance", "associative", "sequential"]
 ENTRY = "counter"
 """The entry of the metadata that holds the description."""
 
+LAYOUTS = ("channels-first", "channels-last", "tokens", "tokens-last")
+"""The layouts of a layer that a description may have."""
+
+FIRST_WEIGHTS = ("head.net.0.weight", "head.readers.0.projection.weight")
+"""The first weights of the networks that count, [hidden, feature]."""
+
 
 @dataclass(frozen=True)
 class CounterDescription:
@@ -35,13 +42,15 @@ class CounterDescription:
 
     Attributes:
         backbone: the name of the model whose layer gives the features.
-        layer: the layer; its output is [batch, channel, row, column].
+        layer: the layer.
         kind: of the network that counts.
         grid: the cells a side.
         hidden: the width of its hidden layers.
         labels: the classes.
         size: (height, width) to which whole images are resized, in pixels.
         mean, std: of each channel, in units of 0 to 1.
+        layout: how the layer's output is read: kind, rows, columns, and the tokens before and after the grid, as in
+            :class:`saywhy.Layout`; None is [batch, channel, row, column].
     """
 
     backbone: str
@@ -53,6 +62,7 @@ class CounterDescription:
     size: tuple[int, int]
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    layout: tuple[str, int, int, int, int] | None = None
 
     def __post_init__(self) -> None:
         validate("kind", self.kind, CountHeadKind)
@@ -70,7 +80,11 @@ class CounterDescription:
 
     def features(self, backbone: Model) -> PooledCells:
         """Return the features of cells, of a backbone that is loaded."""
-        return PooledCells(LayerFeatures(backbone, self.layer), self.grid)
+        layout = None
+        if self.layout is not None:
+            kind, rows, columns, before, after = self.layout
+            layout = Layout(kind, (rows, columns), before, after)  # type: ignore[arg-type]
+        return PooledCells(LayerFeatures(backbone, self.layer, layout), self.grid)
 
     def head(self, features: int) -> CountHead:
         """Return the network that counts, with random weights.
@@ -111,6 +125,10 @@ class CounterDescription:
                 raise ValueError(f"size, mean and std are numbers, got {short_repr(numbers)}")
             if not all(isinstance(t, str) for t in (found.backbone, found.layer, *found.labels)):
                 raise ValueError("names are texts")
+            if found.layout is not None:
+                kind, *sizes = found.layout
+                if kind not in LAYOUTS or len(sizes) != 4 or any(type(n) is not int or n < 0 for n in sizes):
+                    raise ValueError(f"a layout is a kind and four whole numbers, got {short_repr(found.layout)}")
             return found
         except (ValueError, TypeError, AttributeError, InputError) as error:
             raise WeightsError(f"the metadata describe no counter: {error}. Train it again.") from error
@@ -139,12 +157,25 @@ def load_counter(name: str, weights: Any = None) -> Model:
     except SaywhyError as error:
         raise ModelError(f"'{name}' counts with the features of '{described.backbone}': {error}") from error
     cells = described.features(backbone)
-    counter = Counter(cells, described.head(number_of_features(cells, *described.size)))
+    path = Path(name).expanduser()
+    counter = Counter(cells, described.head(_stored_features(path) or number_of_features(cells, *described.size)))
     if weights is None:
-        load_weights(counter, Path(name).expanduser())
+        load_weights(counter, path)
     if "count_errors" in metadata:
         counter.errors = CountErrors.read(metadata["count_errors"])
     return described.model(counter.eval(), f"counter:{Path(name).name}")
+
+
+def _stored_features(path: Path) -> int | None:
+    """Return the number of features of a cell in the file, without a pass of the backbone; None if it is not there."""
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as opened:
+        for name in FIRST_WEIGHTS:
+            if name in opened.keys():  # noqa: SIM118  (no mapping)
+                shape = opened.get_slice(name).get_shape()
+                return int(shape[1]) if len(shape) == 2 and shape[1] else None
+    return None
 
 
 def _metadata(path: Path) -> dict[str, str]:

@@ -13,10 +13,12 @@ from torch import Tensor
 from saywhy.datasets.hashed_splits import path_hash
 from saywhy.datasets.localized import Dataset, LocalizedImage
 from saywhy.errors import InputError, LayerError, SaywhyWarning
-from saywhy.explain import explain
+from saywhy.explainer.config import ExplainConfig
+from saywhy.explainer.prepare import prepare
 from saywhy.metrics.counting import ImageCounts, m_relrmse, m_relrmse_nz, mrmse, mrmse_nz, round_counts
 from saywhy.models import Model
 from saywhy.models.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
+from saywhy.targets import Top
 from saywhy.tasks.counting.baselines import category_mean
 from saywhy.tasks.counting.count_data import CountingImages, DifficultObjects, features_of
 from saywhy.tasks.counting.counter import Counter
@@ -183,7 +185,7 @@ def describe(backbone: Model, settings: CounterSettings, data: Dataset) -> Count
     """Return the description of the counter: the layer is found on the first image, size and mean are the backbone's.
 
     Raises:
-        LayerError: the layer that is found cannot be named as one module.
+        LayerError: the layer that is found cannot be named as one module, or is no map of the whole image.
         InputError: the data set is empty, or has no classes.
     """
     if not len(data):
@@ -194,20 +196,38 @@ def describe(backbone: Model, settings: CounterSettings, data: Dataset) -> Count
         resize = own.resize if own is not None and isinstance(own.resize, tuple) else None
         size = (own.crop if own is not None else None) or resize or (SIZE, SIZE)
     mean, std = (own.mean, own.std) if own is not None else (IMAGENET_MEAN, IMAGENET_STD)
-    layer = settings.layer
-    if layer is None:
-        fed = Preprocess(size, None, mean, std)(data[0].open())[0].unsqueeze(0)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", SaywhyWarning)  # what the backbone says of the image does not matter here
-            layer = explain(backbone, fed.to(backbone.device), keep_model=False).layers[0]
-        if layer not in dict(backbone.module.named_modules()):
-            raise LayerError(
-                f"the features of {backbone.name} are found at '{layer}', which is no module: name a layer."
-            )
+    fed = Preprocess(size, None, mean, std)(data[0].open())[0].unsqueeze(0)
+    layer, layout = _layer_of(backbone, settings.layer, fed.to(backbone.device))
     labels = tuple(data.labels)
     return CounterDescription(
-        backbone.name, layer, settings.kind, settings.grid, settings.hidden, labels, size, mean, std
+        backbone.name, layer, settings.kind, settings.grid, settings.hidden, labels, size, mean, std, layout
     )
+
+
+def _layer_of(backbone: Model, layer: str | None, image: Tensor) -> tuple[str, tuple[str, int, int, int, int] | None]:
+    """Return the layer whose output is pooled, proved to be a map of the whole image, and how it is read.
+
+    Raises:
+        LayerError: the layer is no module, or is no map [row, column] of the whole image.
+    """
+    runner, batch = prepare(backbone, image, ExplainConfig(Top(1), layer=layer))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SaywhyWarning)  # what the backbone says of the image does not matter here
+        found = runner.capture(batch)[2][0]
+    if found.name not in dict(backbone.module.named_modules()):
+        raise LayerError(
+            f"the features of {backbone.name} are found at '{found.name}', which is no module: name a layer."
+        )
+    assert found.proof is not None
+    read = found.proof.layout
+    if len(read.grid) != 2 or read.placement or read.folded or read.batch_axis or read.transposed:
+        raise LayerError(
+            f"layer '{found.name}' of {backbone.name} is read as {read}, which is no map of the whole image with the "
+            "samples first: cells of the image are no parts of it. Name another layer."
+        )
+    if read.kind == "channels-first":
+        return found.name, None
+    return found.name, (read.kind, *read.grid, read.prefix, read.suffix)
 
 
 def _features(

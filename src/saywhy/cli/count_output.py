@@ -1,0 +1,67 @@
+"""What ``saywhy count`` prints of explained counts: classes, answers to questions, and objects."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from saywhy.cli import screen
+from saywhy.cli.count_request import CountRequest
+from saywhy.cli.explain import record
+
+
+def map_record(one: Any) -> dict[str, Any]:
+    """Return what JSON has of the maps."""
+    return {name: value for name, value in record(one.explanation).items() if name in ("maps", "provenance")}
+
+
+def print_counts(found: Sequence[Any]) -> None:
+    """Print a row for each class that occurs, and each explained noun, in every image."""
+    from saywhy.view.count import interval_text
+
+    numbers = ("count", "before rounding")
+    table = screen.table("image", "object", *numbers, "interval", right=numbers)
+    for one in found:
+        rows = [each for each in one.counts if each.count]
+        rows += [each for each in one.explained if each not in rows]
+        for each in rows:
+            name = one.explanation.images[0].name
+            table.add_row(name, each.name, each.count, f"{each.raw:.2f}", interval_text(each))
+    screen.show(table)
+    if all(each.interval is None for one in found for each in one.counts):
+        screen.note("no interval: this network has no errors of validation images with its weights")
+
+
+def answers(asked: CountRequest, routes: Sequence[Any], one: Any) -> dict[str, Any]:
+    """Return the questions with their answers; nothing without questions."""
+    rows = [
+        {"question": text, "answer": one[route.noun].count, "counted": list(route.labels)}
+        for text, route in zip(asked.questions, routes, strict=True)
+    ]
+    return {"answers": rows} if rows else {}
+
+
+def print_answers(asked: CountRequest, routes: Sequence[Any], found: Sequence[Any]) -> None:
+    """Print a row for each question about every image."""
+    if not asked.questions:
+        return
+    table = screen.table("image", "question", "answer", "counted", right=("answer",))
+    for one in found:
+        for row in answers(asked, routes, one)["answers"]:
+            name = one.explanation.images[0].name
+            table.add_row(name, row["question"], row["answer"], ", ".join(row["counted"]))
+    screen.show(table)
+
+
+def print_objects(found: Sequence[Any]) -> None:
+    """Print a row for each object that was not counted once, and how many were."""
+    from saywhy.view.count import object_rows, object_summary
+
+    known = [one for one in found if one.objects is not None]
+    table = screen.table("image", "object", "state", "boxes or decrease", "box", right=("boxes or decrease",))
+    for one in known:
+        for _, name, state, number, box in object_rows(one):
+            if state != "counted":
+                table.add_row(one.explanation.images[0].name, name, state, number, box)
+    if table.row_count:
+        screen.show(table)
+    for one in known:
+        screen.note(f"{one.explanation.images[0].name}: {object_summary(one)}")
