@@ -38,6 +38,8 @@ REAL = Path(os.environ.get("SAYWHY_REAL") or Path(__file__).parents[3] / "shared
 
 HALF = (0.5, 0.5, 0.5)
 
+LITE0 = "imagenet/tf_efficientnet_lite0.safetensors"
+
 PARTS = ("train", "val", "test")
 
 FOLDS = 5
@@ -89,19 +91,23 @@ class CountingSet:
 
 SETS: dict[str, CountingSet] = {
     "toybox": CountingSet(
-        "Toybox", "drawn scenes of two to four objects of 20 kinds, often several of a kind (the splits `talk-…`)",
-        "toybox:classifier", "", "blocks", (SIZE, SIZE), MEAN, STD, tuple(KINDS), (4000, 1000, 1000), (128, 32),
-        (3000, 600), 64, 2e-3,
+        "Toybox",
+        "drawn scenes of two to four objects of 20 kinds, often several of a kind (the splits `talk-…`)",
+        backbone="toybox:classifier", weights="", layer="blocks", size=(SIZE, SIZE), mean=MEAN, std=STD,
+        labels=tuple(KINDS), images=(4000, 1000, 1000), hidden=(128, 32), steps=(1500, 400), batch=64, rate=2e-3,
     ),
     "bccd": CountingSet(
-        "Blood cells (BCCD)", "microscope photographs of blood smears with a box round every cell, published splits",
-        "timm:tf_efficientnet_lite0", "imagenet/tf_efficientnet_lite0.safetensors", "blocks.4", (336, 448), HALF, HALF,
-        ("RBC", "WBC", "Platelets"), (205, 87, 72), (128, 32), (900, 300), 32, 1e-3,
+        "Blood cells (BCCD)",
+        "microscope photographs of blood smears with a box round every cell, published splits",
+        backbone="timm:tf_efficientnet_lite0", weights=LITE0, layer="blocks.4", size=(336, 448), mean=HALF, std=HALF,
+        labels=("RBC", "WBC", "Platelets"), images=(205, 87, 72), hidden=(128, 32), steps=(900, 300), batch=32,
+        rate=1e-3,
     ),
     "coco": CountingSet(
-        "COCO photographs", "the first 128 photographs of COCO train2017, 80 classes, without crowd regions",
-        "timm:tf_efficientnet_lite0", "imagenet/tf_efficientnet_lite0.safetensors", "bn2", (320, 320), HALF, HALF, (),
-        (128,), (128, 32), (300, 0), 32, 1e-3, folds=FOLDS,
+        "COCO photographs",
+        "the first 128 photographs of COCO train2017, 80 classes, without crowd regions",
+        backbone="timm:tf_efficientnet_lite0", weights=LITE0, layer="bn2", size=(320, 320), mean=HALF, std=HALF,
+        labels=(), images=(128,), hidden=(128, 32), steps=(300, 0), batch=32, rate=1e-3, folds=FOLDS,
     ),
 }  # fmt: skip
 """All data sets by name."""

@@ -193,26 +193,29 @@ def detection_table(tallies: Tallies, points: Mapping[str, CountStatistic]) -> s
 def questions(asked: Asked, answered: Answered, labels: Sequence[str]) -> str:
     """The answers to "how many?" of every counter, beside those of the VQA network."""
     buckets = ", ".join(f"{bucket} {number}" for bucket, number in sorted(asked.buckets(labels).items()))
-    rows = [[f"`{name}`" if ":" in name else name, _shown(one.estimate()), f"{exact:.1%}"]
-            for name, (one, exact) in answered.items()]  # fmt: skip
+    rows = [
+        [f"`{name}`" if ":" in name else name, _shown(one.estimate()), f"{exact:.1%}"]
+        for name, (one, exact) in answered.items()
+    ]
     return f"""## How many?
 
 Toybox's questions that ask for a count, about the test scenes: {len(asked.questions)}.
 By what they ask for: {buckets}. A counter of classes answers *class* and *super-category*;
-the others restrict the noun ("green things") or name nothing that it counts. On the {len(asked.compared(labels))} questions that it answers and for which the VQA network gave a number:
+the others restrict the noun ("green things") or name nothing that it counts.
+On the {len(asked.compared(labels))} questions that it answers and for which the VQA network gave a number:
 
 {table(["who answers", "root mean square error", "exact"], rows)}"""
 
 
 def _shown(found: Estimate, times: float = 1.0) -> str:
-    """Return a value with its intervals, with as few digits as tell the ends apart.
+    """Return a value with its intervals: of three decimals, or of one for a percentage (``times=100``).
 
     >>> _shown(Estimate(0.5, 0.412, 0.61, 9, 9, (0.4, 0.6)))
-    '0.50 (0.41 to 0.61; networks -0.77 to 1.77)'
+    '0.500 (0.412 to 0.610; networks -0.771 to 1.771)'
     >>> _shown(Estimate(0.5, 0.412, 0.61, 9, 9), 100)
     '50.0 (41.2 to 61.0)'
     """
-    digits = 1 if times > 1 else 2
+    digits = 1 if times > 1 else 3
     if found.reason:
         return f"{times * found.value:.{digits}f} ({found.reason})"
     text = f"{times * found.value:.{digits}f} ({times * found.low:.{digits}f} to {times * found.high:.{digits}f}"
