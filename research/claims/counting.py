@@ -28,11 +28,12 @@ from research.claims.counting_uses import (
     f_statistics,
     question_statistics,
 )
+from research.claims.multiple_testing import counted
 from research.claims.parallel import WORKERS, run_jobs
 from research.claims.section import run as run_section
 from saywhy.errors import InputError
 
-SEEDS, GRID_SEEDS = 3, 1
+SEEDS, GRID_SEEDS = 5, 1
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def page(measured: Measured, seeds: int, share: float, minutes: float, workers: 
     return f"""# Counting everyday objects
 
 Made by `python -m research.claims.counting` with {seeds} seeds{part}, in {minutes:.0f} minutes (less if runs were
-stored), {workers} networks in parallel, each on one thread.{note} [How counting works here](counting.md).
+stored), {counted(workers, "network", "networks")} in parallel, each on one thread.{note} [How counting works here](counting.md).
 
 The counters are those of *Counting Everyday Objects in Everyday Scenes* (Chattopadhyay et al., 2017): *glance* counts
 the whole image, *associative* subitizing every cell of a 3 × 3 grid by itself, *sequential* subitizing the cells in the

@@ -62,9 +62,10 @@ class CountingSet:
         images: the most images of train, val and test; None for all. One number with folds.
         hidden: the width of the hidden layers of perceptrons, and of sequential subitizing.
         steps: of a counter; of the detector, 0 for none.
-        batch: of both.
+        batch: of the counters.
         rate: of the counters.
         folds: the number of folds; 0 for published splits.
+        relative: whether the relative error of the first class is asked for.
     """
 
     title: str
@@ -82,6 +83,7 @@ class CountingSet:
     batch: int
     rate: float
     folds: int = 0
+    relative: bool = False
 
     @property
     def real(self) -> bool:
@@ -94,14 +96,14 @@ SETS: dict[str, CountingSet] = {
         "Toybox",
         "drawn scenes of two to four objects of 20 kinds, often several of a kind (the splits `talk-…`)",
         backbone="toybox:classifier", weights="", layer="blocks", size=(SIZE, SIZE), mean=MEAN, std=STD,
-        labels=tuple(KINDS), images=(4000, 1000, 1000), hidden=(128, 32), steps=(1500, 400), batch=64, rate=2e-3,
+        labels=tuple(KINDS), images=(4000, 500, 1000), hidden=(128, 32), steps=(1000, 800), batch=64, rate=2e-3,
     ),
     "bccd": CountingSet(
         "Blood cells (BCCD)",
         "microscope photographs of blood smears with a box round every cell, published splits",
         backbone="timm:tf_efficientnet_lite0", weights=LITE0, layer="blocks.4", size=(336, 448), mean=HALF, std=HALF,
-        labels=("RBC", "WBC", "Platelets"), images=(205, 87, 72), hidden=(128, 32), steps=(900, 300), batch=32,
-        rate=1e-3,
+        labels=("RBC", "WBC", "Platelets"), images=(205, 87, 72), hidden=(128, 32), steps=(900, 250), batch=32,
+        rate=1e-3, relative=True,
     ),
     "coco": CountingSet(
         "COCO photographs",

@@ -20,7 +20,7 @@ from saywhy.tasks.counting.detect import Detections
 from saywhy.tasks.counting.detection_counts import TrueBoxes
 from saywhy.training.loop import Plan, optimize, step_generator
 
-DETECTOR_PLAN = Plan((), batch=32, rate=2e-3, decay=1e-4, warmup=50, clip=5.0)
+DETECTOR_PLAN = Plan((), batch=16, rate=2e-3, decay=1e-4, warmup=50, clip=5.0)
 
 MOST_BOXES = 100
 """The boxes of largest score that an image keeps, before suppression."""
@@ -129,14 +129,14 @@ def detector_loss(
 
 
 def learn_detector(
-    maps: FeatureMaps, truth: Sequence[TrueBoxes], classes: int, seed: int, steps: int, batch: int = 32
+    maps: FeatureMaps, truth: Sequence[TrueBoxes], classes: int, seed: int, steps: int
 ) -> CentreDetector:
     """Train a detector on feature maps, which may be of half precision; it returns in evaluation mode."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = CentreDetector(maps.shape[1], classes)
     targets = [centre_targets(one, classes, *maps.shape[2:]) for one in truth]
-    plan = replace(DETECTOR_PLAN, seed=seed, batch=min(batch, len(maps)))
+    plan = replace(DETECTOR_PLAN, seed=seed, batch=min(DETECTOR_PLAN.batch, len(maps)))
 
     def loss(model: nn.Module, step: int, share: slice) -> Tensor:
         epoch, place = divmod(step, len(maps) // plan.batch)

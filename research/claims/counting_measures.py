@@ -6,7 +6,7 @@ class's error in it is :math:`\sqrt{\sum_i w_{ri} m_{ik} e_{ik}^2 / \sum_i w_{ri
 error takes. All counters of a data set share the resamples, so that differences are paired.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -37,6 +37,7 @@ class CountStatistic:
         networks: the error of each network.
         images: their number.
         entries: the number of pairs of an image and a class that it is computed from.
+        share: whether it is a share of hits.
     """
 
     value: float
@@ -44,10 +45,12 @@ class CountStatistic:
     networks: tuple[float, ...]
     images: int
     entries: int
+    share: bool = False
 
     def estimate(self) -> Estimate:
         """Return the estimate with its intervals."""
-        return estimate_of_draws(np.array(self.value), self.draws, self.networks, self.images, self.entries)
+        ends = (0.0, 1.0) if self.share else None
+        return estimate_of_draws(np.array(self.value), self.draws, self.networks, self.images, self.entries, ends)
 
     def above(self, other: "CountStatistic") -> Estimate:
         """Return the paired estimate of this error less another on the same images.
@@ -99,17 +102,20 @@ def error_statistics(
     return found
 
 
-def relative_error(predicted: Predicted, truth: Truth, resamples: int = RESAMPLES) -> CountStatistic:
+def relative_error(
+    predicted: Predicted, truth: Truth, *, rounded: bool = True, resamples: int = RESAMPLES
+) -> CountStatistic:
     """Compute the mean relative error of one class over the images where it occurs: mean of |error| / count.
 
     Args:
         predicted: [network, image, 1].
         truth: [image, 1].
+        rounded, resamples: as for :func:`error_statistics`.
 
-    >>> relative_error(np.array([[[9.0], [3.0]]]), np.array([[10.0], [0.0]]), 10).value
+    >>> relative_error(np.array([[[9.0], [3.0]]]), np.array([[10.0], [0.0]]), resamples=10).value
     0.1
     """
-    errors = np.abs(whole(predicted) - truth) / np.maximum(truth, 1)
+    errors = np.abs((whole(predicted) if rounded else np.clip(predicted, 0, None)) - truth) / np.maximum(truth, 1)
     return _pooled(errors, truth > 0, _weights(len(truth), resamples), root=False)
 
 
@@ -130,7 +136,7 @@ def inside_statistic(
     if not taken.any():
         return None
     hits = ((low <= truth) & (truth <= high)).astype(float)
-    return _pooled(hits, taken, _weights(len(truth), resamples), root=False)
+    return replace(_pooled(hits, taken, _weights(len(truth), resamples), root=False), share=True)
 
 
 def _weights(images: int, resamples: int) -> Float[np.ndarray, "resample image"]:

@@ -52,7 +52,7 @@ class SetResults:
         runs: of all kinds, with the ensembles.
         images: the test images.
         errors: by row of the tables (baselines first), then by error or range.
-        relative: by counter, the mean relative error of the data set's first class, where published splits have it.
+        relative: by counter, the mean relative error of the data set's first class, where it is asked for.
         grids: by kind and grid.
         coverage: by counter, for each of COVERAGES.
         on_validation: by counter, the mRMSE on validation images, by which one is called the best.
@@ -96,13 +96,13 @@ def results_of(data: PreparedSet, runs: Runs, sweeps: Sweeps, resamples: int | N
     first = runs["glance"][0]
     truth = data.counts[first.images]
     found = SetResults(data, runs, first.images, {}, longest=_longest(data.name, runs, sweeps))
-    for name, predicted, rounded in fold_baselines(data, first):
-        found.errors[name] = error_statistics(predicted[None], truth, rounded=rounded, **options)
+    predicted = {name: (rows[None], rounded) for name, rows, rounded in fold_baselines(data, first)}
+    predicted |= {kind: (np.stack([one.counts for one in rows]), True) for kind, rows in runs.items()}
+    for name, (rows, rounded) in predicted.items():
+        found.errors[name] = error_statistics(rows, truth, rounded=rounded, **options)
+        if SETS[data.name].relative:
+            found.relative[name] = relative_error(rows[..., :1], truth[:, :1], rounded=rounded, **options)
     for kind, rows in runs.items():
-        predicted = np.stack([one.counts for one in rows])
-        found.errors[kind] = error_statistics(predicted, truth, **options)
-        if not SETS[data.name].folds and SETS[data.name].real:
-            found.relative[kind] = relative_error(predicted[..., :1], truth[:, :1], **options)
         if kind in (*COUNTERS, ENSEMBLE):
             found.coverage[kind] = [_coverage(rows, data, truth, stated, options) for stated in COVERAGES]
             found.on_validation[kind] = float(np.mean([_validation_error(one, data) for one in rows]))

@@ -245,7 +245,7 @@ def _detected(job: Job, data: PreparedSet) -> RunResult:
     for train, val, test in data.divisions(job.seed):
         begin = perf_counter()
         truth = [data.truth[image] for image in train]
-        network = learn_detector(data.maps[train], truth, classes, job.seed, job.steps, SETS[job.name].batch)
+        network = learn_detector(data.maps[train], truth, classes, job.seed, job.steps)
         seconds += perf_counter() - begin
         own = {
             image: boxes

@@ -7,7 +7,7 @@ import numpy as np
 from research.claims.counting_data import SETS
 from research.claims.counting_measures import HIGH, PARTS, CountStatistic, precision_recall
 from research.claims.counting_results import Coverage, SetResults
-from research.claims.counting_runs import COUNTERS, ENSEMBLE, FEWER, GRIDS
+from research.claims.counting_runs import COUNTERS, ENSEMBLE, FEWER, GRIDS, SWEPT
 from research.claims.counting_uses import ONE_THRESHOLD, Asked, counts_of
 from research.claims.measure import Estimate, table
 from research.claims.multiple_testing import placeholder, placeholder_of_all
@@ -102,14 +102,18 @@ def section(results: SetResults, tallies: Tallies, points: Mapping[str, CountSta
         if chosen.folds
         else ", ".join(f"{int((data.part == n).sum())} {part}" for n, part in enumerate(("train", "val", "test")))
     )
-    absent = int((truth.sum(0) == 0).sum())
+    absent, first = int((truth.sum(0) == 0).sum()), data.labels[0]
+    without = (
+        f" {int((truth[:, 0] == 0).sum())} of {len(truth)} test images have no box of the class {first}; the relative "
+        "error is over the others."
+    )
     missing = f" {absent} of {len(data.labels)} classes occur in no test image and are left out of the nz columns."
     parts = [
         f"## {chosen.title}",
         f"{chosen.about[0].upper()}{chosen.about[1:]}: {division}. Features are the maps of `{chosen.layer}` of "
         f"`{chosen.backbone}` ({data.maps.shape[1]} channels, {data.maps.shape[2]} × {data.maps.shape[3]} cells, from "
         f"images resized to {chosen.size[1]} × {chosen.size[0]} pixels), computed in {data.seconds / 60:.1f} minutes."
-        f"{missing if absent else ''}",
+        f"{missing if absent else ''}{without if chosen.relative else ''}",
         *([] if results.has_detector else [WITHOUT_DETECTOR]),
         error_table(results),
         "### By true count",
@@ -140,7 +144,7 @@ def error_table(results: SetResults) -> str:
     rows = []
     for kind, errors in results.errors.items():
         seconds = [one.seconds for one in results.runs.get(kind, ()) if kind != ENSEMBLE]
-        minutes = f"{np.mean(seconds) / 60:.1f}" if seconds else "–"
+        minutes = f"{np.mean(seconds) / 60:.2f}" if seconds else "–"
         values = [_shown(errors[form].estimate()) if form in errors else "–" for form in FORMS]
         relative = [_shown(results.relative[kind].estimate(), 100) if kind in results.relative else "–"]
         rows.append([kind, *values, *(relative if results.relative else []), minutes])
@@ -160,13 +164,11 @@ def by_count(results: SetResults) -> str:
 
 def by_grid(results: SetResults) -> str:
     """The mRMSE by the size of the grid."""
-    kinds = list(dict.fromkeys(kind for kind, _ in results.grids))
     rows = [
-        [f"{grid} × {grid}", *(_shown(results.grids[kind, grid]["mRMSE"].estimate()) for kind in kinds)]
+        [f"{grid} × {grid}", *(_shown(results.grids[kind, grid]["mRMSE"].estimate()) for kind in SWEPT)]
         for grid in GRIDS
-        if all((kind, grid) in results.grids for kind in kinds)
     ]
-    return table(["grid", *kinds], rows)
+    return table(["grid", *SWEPT], rows)
 
 
 def coverage_table(found: Mapping[str, Sequence[Coverage]]) -> str:
@@ -176,7 +178,7 @@ def coverage_table(found: Mapping[str, Sequence[Coverage]]) -> str:
         for one in several:
             estimate = one.every.estimate()
             present = "–" if one.present is None else _shown(one.present.estimate(), 100)
-            kept = "–" if estimate.reason else _met(estimate.high >= one.stated)
+            kept = _met(max(one.every.value, one.every.value if estimate.reason else estimate.high) >= one.stated)
             rows.append([kind, f"{one.stated:.0%}", _shown(estimate, 100), kept, present, f"{one.width:.1f}"])
     return table(["counter", "stated", "all pairs, %", "kept", "present, %", "width"], rows)
 

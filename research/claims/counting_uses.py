@@ -5,13 +5,15 @@ what each image contributes, for the bootstrap.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float
+from safetensors import safe_open
 
 import saywhy
 from research.claims.counting_data import PreparedSet, read_prepared
@@ -28,6 +30,7 @@ from saywhy.tasks.counting.detection_counts import TrueBoxes, keep_by_count, kee
 from saywhy.tasks.counting.found_objects import match_boxes
 from saywhy.toybox.language.count_questions import toybox_count_questions
 from saywhy.toybox.scenes.scene import scene
+from saywhy.training.checkpoint import save_weights
 
 SPLIT = "talk-test"
 
@@ -86,10 +89,21 @@ def operating_points(
 
 
 def detection_use(name: str, data: Path, detector: Path, counters: Mapping[str, Path]) -> dict[str, np.ndarray]:
-    """Read the runs of one seed, and return the tallies of all operating points: a job."""
+    """Read the runs of one seed, and return the tallies of all operating points, which are stored: a job."""
+    hashed = sha256(json.dumps([str(detector.name), *(one.name for one in counters.values())]).encode()).hexdigest()
+    file = FOLDER / f"counting-{name}-tallies-{hashed[:12]}.safetensors"
+    if not file.exists():
+        save_weights(
+            file, {point: torch.from_numpy(rows) for point, rows in _points(name, data, detector, counters)}, {}
+        )
+    with safe_open(file, "np") as opened:
+        return {point: opened.get_tensor(point) for point in opened.keys()}  # noqa: SIM118 (it is no mapping)
+
+
+def _points(name: str, data: Path, detector: Path, counters: Mapping[str, Path]) -> Iterable[tuple[str, np.ndarray]]:
     known = {kind: read_run(file) for kind, file in counters.items()}
     known[ENSEMBLE] = ensemble(list(known.values()))
-    return operating_points(read_run(detector), known, read_prepared(name, data))
+    return operating_points(read_run(detector), known, read_prepared(name, data)).items()
 
 
 def counts_of(kind: str) -> str:

@@ -157,7 +157,7 @@ class TestErrors:
             abs(math.floor(max(p, 0) + 0.5) - t) / t
             for one in predicted for p, t in zip(one[:, 0], truth[:, 0], strict=True) if t > 0
         ]  # fmt: skip
-        assert relative_error(predicted[..., :1], truth[:, :1], 2).value == pytest.approx(np.mean(own))
+        assert relative_error(predicted[..., :1], truth[:, :1], resamples=2).value == pytest.approx(np.mean(own))
         low, high = np.floor(predicted) - 1, np.floor(predicted) + 1
         for nonzero in (False, True):
             hits = [
@@ -433,7 +433,7 @@ class TestDetector:
                 boxes.append((column / 8, row / 8, (column + 2) / 8, (row + 2) / 8))
                 labels.append(label)
             truth.append(TrueBoxes(tuple(boxes), tuple(labels)))
-        network = learn_detector(maps.half(), truth, 2, 0, 150, 16)
+        network = learn_detector(maps.half(), truth, 2, 0, 150)
         found = [keep_by_score(suppressed(one), [0.4, 0.4]) for one in detect(network, maps.half())]
         assert detection_score(found, truth, 2).f > 0.95
 
