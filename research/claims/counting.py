@@ -75,7 +75,8 @@ def page(measured: Measured, seeds: int, share: float, minutes: float, workers: 
     return f"""# Counting everyday objects
 
 Made by `python -m research.claims.counting` with {seeds} seeds{part}, in {minutes:.0f} minutes (less if runs were
-stored), {counted(workers, "network", "networks")} in parallel, each on one thread.{note} [How counting works here](counting.md).
+stored), {counted(workers, "network", "networks")} in parallel, each on one thread.{note}
+[How counting works here](counting.md).
 
 The counters are those of *Counting Everyday Objects in Everyday Scenes* (Chattopadhyay et al., 2017): *glance* counts
 the whole image, *associative* subitizing every cell of a 3 × 3 grid by itself, *sequential* subitizing the cells in the
@@ -88,7 +89,8 @@ trained for counting), for the same number of steps, with narrower hidden layers
 ({_hidden(measured.found)}); nothing is augmented. The detector is a small head of two convolutions on the same
 features. Weights are selected by the mRMSE on validation images, on which thresholds are tuned and intervals are made;
 test images decide nothing. Seeds decide initial weights and the order of images{folded}: the second interval is over
-these, on the same test images.
+these, on the same test images. The interval over images of a mean over classes is not that of the plain resamples,
+which miss rare classes and are therefore biased: they are shifted until their mean is the value.
 
 ## Claims
 

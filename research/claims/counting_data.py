@@ -109,7 +109,7 @@ SETS: dict[str, CountingSet] = {
         "COCO photographs",
         "the first 128 photographs of COCO train2017, 80 classes, without crowd regions",
         backbone="timm:tf_efficientnet_lite0", weights=LITE0, layer="bn2", size=(320, 320), mean=HALF, std=HALF,
-        labels=(), images=(128,), hidden=(128, 32), steps=(300, 0), batch=32, rate=1e-3, folds=FOLDS,
+        labels=(), images=(128,), hidden=(128, 32), steps=(450, 0), batch=32, rate=1e-3, folds=FOLDS,
     ),
 }  # fmt: skip
 """All data sets by name."""

@@ -4,6 +4,10 @@ The four errors of :mod:`saywhy.metrics.counting` are means over classes of root
 the images serves all: a resample weighs image i by the number of times :math:`w_{ri}` that it was drawn, so that a
 class's error in it is :math:`\sqrt{\sum_i w_{ri} m_{ik} e_{ik}^2 / \sum_i w_{ri} m_{ik}}`, with m the images that the
 error takes. All counters of a data set share the resamples, so that differences are paired.
+
+A mean over classes is biased in resamples: a class that occurs in one image is missing in a third of them, and its
+error is 0 or left out there. So the resamples of such means are shifted until their mean is the value. Their spread
+around it is that of data sets of as many images.
 """
 
 from dataclasses import dataclass, replace
@@ -33,7 +37,7 @@ class CountStatistic:
 
     Attributes:
         value: the mean over the networks.
-        draws: [resample] the same on resampled images.
+        draws: [resample] the same on resampled images; of means over classes shifted as said above.
         networks: the error of each network.
         images: their number.
         entries: the number of pairs of an image and a class that it is computed from.
@@ -156,7 +160,7 @@ def _of_classes(
         with np.errstate(invalid="ignore"):
             each = np.sqrt((weights @ (own * taken)) / np.where(number > 0, number, np.nan))
         networks.append(_mean_of_known(each))
-    return _statistic(np.stack(networks), taken)
+    return _centred(_statistic(np.stack(networks), taken))
 
 
 def _mean_of_known(each: Float[np.ndarray, "resample class"]) -> Float[np.ndarray, " resample"]:
@@ -186,6 +190,11 @@ def _statistic(found: Float[np.ndarray, "network resample"], taken: Bool[np.ndar
     return CountStatistic(float(means[0]), means[1:], tuple(map(float, found[:, 0])), images, int(taken.sum()))
 
 
+def _centred(found: CountStatistic) -> CountStatistic:
+    """Return the statistic with resamples whose mean is the value."""
+    return replace(found, draws=found.draws - found.draws.mean() + found.value)
+
+
 def f_statistic(tallies: Float[np.ndarray, "network image class 3"], resamples: int = RESAMPLES) -> CountStatistic:
     r"""Compute the mean over classes of :math:`F = 2 TP / (\text{boxes} + \text{objects})`, pooled over images.
 
@@ -204,7 +213,7 @@ def f_statistic(tallies: Float[np.ndarray, "network image class 3"], resamples: 
         right, boxes, objects = (weights @ own[..., column] for column in range(3))
         with np.errstate(invalid="ignore"):
             networks.append(_mean_of_known(np.where(objects > 0, 2 * right / (boxes + objects), np.nan)))
-    return _statistic(np.stack(networks), tallies[0, ..., 2] > 0)
+    return _centred(_statistic(np.stack(networks), tallies[0, ..., 2] > 0))
 
 
 def precision_recall(tallies: Float[np.ndarray, "network image class 3"]) -> tuple[float, float]:

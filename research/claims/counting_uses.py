@@ -18,7 +18,7 @@ from safetensors import safe_open
 import saywhy
 from research.claims.counting_data import PreparedSet, read_prepared
 from research.claims.counting_measures import CountStatistic, error_statistics, f_statistic
-from research.claims.counting_runs import ENSEMBLE, RunResult, ensemble, read_run
+from research.claims.counting_runs import COUNTERS, ENSEMBLE, RunResult, ensemble, read_run
 from research.claims.language_networks import FOLDER
 from saywhy.explainer.config import ExplainConfig
 from saywhy.explainer.prepare import prepare
@@ -36,6 +36,8 @@ SPLIT = "talk-test"
 
 ONE_THRESHOLD = "one threshold a class"
 """The name of the operating point without counts."""
+
+TRUE_COUNTS = "true counts"
 
 Tallies = Float[np.ndarray, "network image class 3"]
 """The numbers of right boxes, of boxes and of objects."""
@@ -84,7 +86,7 @@ def operating_points(
     for name, result in counters.items():
         rows = torch.from_numpy(result.counts)
         kept[counts_of(name)] = [keep_by_count(one, row) for one, row in zip(test, rows, strict=True)]
-    kept["true counts"] = [keep_by_count(one, objects.counts(classes)) for one, objects in zip(test, own, strict=True)]
+    kept[TRUE_COUNTS] = [keep_by_count(one, objects.counts(classes)) for one, objects in zip(test, own, strict=True)]
     return {name: tally(some, own, classes) for name, some in kept.items()}
 
 
@@ -97,7 +99,7 @@ def detection_use(name: str, data: Path, detector: Path, counters: Mapping[str, 
             file, {point: torch.from_numpy(rows) for point, rows in _points(name, data, detector, counters)}, {}
         )
     with safe_open(file, "np") as opened:
-        return {point: opened.get_tensor(point) for point in opened.keys()}  # noqa: SIM118 (it is no mapping)
+        return {point: opened.get_tensor(point) for point in POINTS}
 
 
 def _points(name: str, data: Path, detector: Path, counters: Mapping[str, Path]) -> Iterable[tuple[str, np.ndarray]]:
@@ -113,6 +115,10 @@ def counts_of(kind: str) -> str:
     'counts of glance'
     """
     return f"counts of {kind}"
+
+
+POINTS = (ONE_THRESHOLD, *(counts_of(kind) for kind in (*COUNTERS, ENSEMBLE)), TRUE_COUNTS)
+"""The operating points that are compared."""
 
 
 def f_statistics(tallies: Sequence[Mapping[str, np.ndarray]]) -> dict[str, CountStatistic]:
