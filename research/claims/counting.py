@@ -35,6 +35,22 @@ from saywhy.errors import InputError
 
 SEEDS, GRID_SEEDS = 5, 1
 
+INTRODUCTION = """\
+The counters are those of *Counting Everyday Objects in Everyday Scenes* (Chattopadhyay et al., 2017): *glance* counts
+the whole image, *associative* subitizing every cell of a 3 × 3 grid by itself, *sequential* subitizing the cells in the
+context of all others, *ensemble* is their mean, *gt-class* classifies the count, *detect* counts the boxes of a
+detector whose score threshold and suppression are tuned on validation images in the paper's two steps. The baselines
+do not look at the image; *mean* and *category-mean* are not rounded, as published.
+
+Every counter learns from the same frozen features, pooled in cells (the paper crops cells, and its best features were
+fine-tuned), for the same number of steps, with narrower hidden layers than published
+({hidden}); nothing is augmented. The detector is a small head of two convolutions on the same
+features. Weights are selected by the mRMSE on validation images, on which thresholds are tuned and intervals are made;
+test images decide nothing. Seeds decide initial weights and the order of images{folded}: the second interval is over
+these, on the same test images. The interval over images of a mean over classes is not that of the plain resamples,
+which miss rare classes and are therefore biased: they are shifted until their mean is the value."""
+"""What is compared, and how."""
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -78,19 +94,7 @@ Made by `python -m research.claims.counting` with {seeds} seeds{part}, in {minut
 stored), {counted(workers, "network", "networks")} in parallel, each on one thread.{note}
 [How counting works here](counting.md).
 
-The counters are those of *Counting Everyday Objects in Everyday Scenes* (Chattopadhyay et al., 2017): *glance* counts
-the whole image, *associative* subitizing every cell of a 3 × 3 grid by itself, *sequential* subitizing the cells in the
-context of all others, *ensemble* is their mean, *gt-class* classifies the count, *detect* counts the boxes of a
-detector whose score threshold and suppression are tuned on validation images in the paper's two steps. The baselines
-do not look at the image; *mean* and *category-mean* are not rounded, as published.
-
-Every counter learns from the same frozen features, pooled in cells (the paper crops cells, and its features were partly
-trained for counting), for the same number of steps, with narrower hidden layers than published
-({_hidden(measured.found)}); nothing is augmented. The detector is a small head of two convolutions on the same
-features. Weights are selected by the mRMSE on validation images, on which thresholds are tuned and intervals are made;
-test images decide nothing. Seeds decide initial weights and the order of images{folded}: the second interval is over
-these, on the same test images. The interval over images of a mean over classes is not that of the plain resamples,
-which miss rare classes and are therefore biased: they are shifted until their mean is the value.
+{INTRODUCTION.format(hidden=_hidden(measured.found), folded=folded)}
 
 ## Claims
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from research.claims.counting_data import PARTS as PARTS_OF_SET
 from research.claims.counting_data import SETS
 from research.claims.counting_measures import HIGH, PARTS, CountStatistic, precision_recall
 from research.claims.counting_results import Coverage, SetResults
@@ -95,25 +96,10 @@ def _met(met: bool) -> str:
 
 def section(results: SetResults, tallies: Tallies, points: Mapping[str, CountStatistic] | None) -> str:
     """All tables of a data set."""
-    name, data = results.data.name, results.data
-    chosen, truth = SETS[name], results.data.counts[results.images]
-    division = (
-        f"{len(results.images)} images in {chosen.folds} folds, divided anew for each seed; every image tests once"
-        if chosen.folds
-        else ", ".join(f"{int((data.part == n).sum())} {part}" for n, part in enumerate(("train", "val", "test")))
-    )
-    absent, first = int((truth.sum(0) == 0).sum()), data.labels[0]
-    without = (
-        f" {int((truth[:, 0] == 0).sum())} of {len(truth)} test images have no box of the class {first}; the relative "
-        "error is over the others."
-    )
-    missing = f" {absent} of {len(data.labels)} classes occur in no test image and are left out of the nz columns."
+    chosen = SETS[results.data.name]
     parts = [
         f"## {chosen.title}",
-        f"{chosen.about[0].upper()}{chosen.about[1:]}: {division}. Features are the maps of `{chosen.layer}` of "
-        f"`{chosen.backbone}` ({data.maps.shape[1]} channels, {data.maps.shape[2]} × {data.maps.shape[3]} cells, from "
-        f"images resized to {chosen.size[1]} × {chosen.size[0]} pixels), computed in {data.seconds / 60:.1f} minutes."
-        f"{missing if absent else ''}{without if chosen.relative else ''}",
+        _about(results),
         *([] if results.has_detector else [WITHOUT_DETECTOR]),
         error_table(results),
         "### By true count",
@@ -137,6 +123,30 @@ def section(results: SetResults, tallies: Tallies, points: Mapping[str, CountSta
             detection_table(tallies, points),
         ]
     return "\n\n".join(parts)
+
+
+def _about(results: SetResults) -> str:
+    """What a data set is, how it is divided, and what its features are."""
+    data, chosen = results.data, SETS[results.data.name]
+    truth = data.counts[results.images]
+    division = (
+        f"{len(results.images)} images in {chosen.folds} folds, divided anew for each seed; every image tests once"
+        if chosen.folds
+        else ", ".join(f"{int((data.part == n).sum())} {part}" for n, part in enumerate(PARTS_OF_SET))
+    )
+    text = (
+        f"{chosen.about[0].upper()}{chosen.about[1:]}: {division}. Features are the maps of `{chosen.layer}` of "
+        f"`{chosen.backbone}` ({data.maps.shape[1]} channels, {data.maps.shape[2]} × {data.maps.shape[3]} cells, from "
+        f"images resized to {chosen.size[1]} × {chosen.size[0]} pixels), computed in {data.seconds / 60:.1f} minutes."
+    )
+    if absent := int((truth.sum(0) == 0).sum()):
+        text += f" {absent} of {len(data.labels)} classes occur in no test image and are left out of the nz columns."
+    if chosen.relative:
+        text += (
+            f" {int((truth[:, 0] == 0).sum())} of {len(truth)} test images have no box of the class {data.labels[0]}; "
+            "the relative error is over the others."
+        )
+    return text
 
 
 def error_table(results: SetResults) -> str:
