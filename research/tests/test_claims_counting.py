@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from typer.testing import CliRunner
 
 from research.claims import counting, counting_data, counting_runs, counting_uses
@@ -631,7 +632,10 @@ def test_questions_are_scored_as_by_compare_on_questions(tmp_path, monkeypatch):
     library = compare_on_questions(model, saywhy.load("toybox:vqa"), scenes=40)["counted"]
     asked = counting_uses.ask_toybox(40)
     with torch.no_grad():
-        rows = [counter(model.preprocess(scene("talk-test", n).image)[0][None]).counts[0] for n in range(40)]
+        rows = [
+            counter(model.preprocess(Image.fromarray(scene("talk-test", n).image))[0][None]).counts[0]
+            for n in range(40)
+        ]
     found = question_statistics(asked, {"glance": torch.stack(rows).numpy()[None]}, tuple(KINDS))
     assert found["glance"][0].value == pytest.approx(library.rmse_on_other)
     assert found["toybox:vqa"][0].value == pytest.approx(library.other_rmse)
