@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from typer.testing import CliRunner
 
-from research.claims import counting, counting_data, counting_runs, counting_uses
+from research.claims import counting, counting_data, counting_runs, counting_tables, counting_uses
 from research.claims.counting_data import SETS, PreparedSet, sizes_of
 from research.claims.counting_detector import (
     CentreDetector,
@@ -576,6 +576,8 @@ def quick(tmp_path, monkeypatch):
     pytest.importorskip("lightning_fabric", reason="training needs the extra train")
     for module in (counting_data, counting_runs, counting_uses):
         monkeypatch.setattr(module, "FOLDER", tmp_path)
+    for module in (counting_runs, counting_tables):
+        monkeypatch.setattr(module, "GRIDS", (1, 3))
     monkeypatch.setattr(counting, "run_jobs", lambda work, jobs, *_: [work(*job) for job in jobs])
     app = counting.typer.Typer()
     app.command()(counting.main)
