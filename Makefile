@@ -41,6 +41,7 @@ bench: .venv/dev.stamp
 	$(BIN)/python -m research.benchmarks.certainty --out docs/benchmarks-certainty.md
 	$(BIN)/python -m research.benchmarks.decoding --out docs/benchmarks-decoding.md
 	$(BIN)/python -m research.benchmarks.hints --out docs/benchmarks-hints.md
+	$(BIN)/python -m research.benchmarks.counting --out docs/benchmarks-counting.md
 
 claims: .venv/dev.stamp
 	$(BIN)/python -m research.claims.language --out docs/claims-language.md
@@ -49,6 +50,7 @@ claims: .venv/dev.stamp
 	$(BIN)/python -m research.claims.ucam --out docs/claims-ucam.md
 	$(BIN)/python -m research.claims.hint --out docs/claims-hint.md
 	$(BIN)/python -m research.claims.fix --out docs/claims-fix.md
+	$(BIN)/python -m research.claims.counting --out docs/claims-counting.md
 	$(BIN)/python -m research.claims.diverse_captions --out docs/claims-diverse-captions.md
 
 coverage: .venv/dev.stamp

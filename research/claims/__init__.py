@@ -7,5 +7,6 @@ python -m research.claims.diverse_captions  # diverse beam search
 python -m research.claims.ucam              # U-CAM: uncertainty and attention
 python -m research.claims.hint              # HINT and its controls: questions and captions about regions
 python -m research.claims.fix               # saywhy.fix: every method, on classifiers that have learnt a shortcut
+python -m research.claims.counting          # counting everyday objects: all counters, on drawn and real images
 python -m research.claims.trust             # accuracy of the verdict of `saywhy check`
 """

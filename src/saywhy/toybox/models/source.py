@@ -18,13 +18,13 @@ TRUNK_LAYER = "trunk.features"
 """The layer of the VQA and captioning models that all visual information passes through."""
 
 
-@source("toybox", reading="the small models that ship: classifier, vqa, ucam, captioner")
+@source("toybox", reading="the small models that ship: classifier, vqa, ucam, captioner, counter")
 def load(name: str, weights: Any = None) -> Model:
     """Return a Toybox model.
 
     ``classifier`` is a multi-label classifier of the kinds in an image; ``vqa`` answers questions about an image;
     ``ucam`` also estimates its uncertainty; ``captioner`` describes an image. ``counter`` counts the objects of every
-    kind; its weights do not ship yet and have to be given.
+    kind.
 
     Args:
         name: of the model.
@@ -99,12 +99,10 @@ def _counter(weights: Any) -> Model:
     from saywhy.toybox import KINDS
     from saywhy.toybox.models.counter import COUNTER_LAYER, counter_head, toybox_counter
 
-    if weights is None:
-        raise WeightsError(
-            "the weights of toybox:counter do not ship yet. Train them with `saywhy train toybox:counter -o "
-            "counter.safetensors`, and give the file as weights."
-        )
-    metadata = {} if weights == "random" else _metadata(weights, "kind", "network that counts")
+    metadata = {}
+    if weights != "random":
+        with _file(weights, "toybox-counter") as path:
+            metadata = _metadata(path, "kind", "network that counts")
     settings = {
         name: whole_number(f"'{weights}': {name}", index_in(metadata[name]), 1, most, WeightsError)
         for name, most in (("grid", 64), ("hidden", 4096))
