@@ -9,8 +9,8 @@ from torch import Tensor
 
 from saywhy.decoding import Decoded, beam_search, diverse_beam_search, sample
 from saywhy.models import Model
-from saywhy.tasks.captioning.generate import DIVERSITY_PENALTY, MAX_LENGTH, MIN_LENGTH
-from saywhy.tasks.captioning.networks import CaptionModel, head_generation
+from saywhy.tasks.generation.generate import DIVERSITY_PENALTY, MAX_LENGTH, MIN_LENGTH
+from saywhy.tasks.generation.networks import CaptionModel, head_generation
 from saywhy.tasks.vocabulary import END
 
 BEAMS = 6

@@ -47,7 +47,7 @@ from research.claims.parallel import WORKERS, run_jobs
 from research.claims.section import run, scaled, zeros_allowed
 from saywhy.metrics.diversity import bleu, distinct, map_distance, repeated, similarity
 from saywhy.tasks.captioning.caption import explain_captions
-from saywhy.tasks.captioning.generate import DIVERSITY_PENALTY
+from saywhy.tasks.generation.generate import DIVERSITY_PENALTY
 from saywhy.toybox import Scene, scene
 from saywhy.toybox.language import captions
 from saywhy.toybox.language.mentions import mentions

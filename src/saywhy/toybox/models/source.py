@@ -81,7 +81,7 @@ def _vqa_model(name: str, weights: Any, head: Callable[[int, int], Any]) -> Mode
 
 
 def _captioner(weights: Any) -> Model:
-    from saywhy.tasks.captioning.networks import CaptionModel
+    from saywhy.tasks.generation.networks import CaptionModel
     from saywhy.tasks.vocabulary import Vocabulary
     from saywhy.toybox.models.vision_language import ToyboxCaptionHead, ToyboxTrunk
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from saywhy.shapes import FeatureMaps, Images
-from saywhy.tasks.captioning.networks import TopDown
+from saywhy.tasks.generation.networks import TopDown
 from saywhy.tasks.vocabulary import Sentences
 from saywhy.tasks.vqa.networks import AttentionPooling, Glimpses, VQAHead
 from saywhy.toybox import COLOURS, KINDS
