@@ -16,6 +16,7 @@ from saywhy.cli.count import count
 from saywhy.cli.demo import demo
 from saywhy.cli.explain import explain
 from saywhy.cli.fix import fix
+from saywhy.cli.questions import questions
 from saywhy.cli.screen import failure
 from saywhy.cli.tables import datasets, layers, methods, metrics, models, targets, tasks
 from saywhy.cli.textual import textual
@@ -62,7 +63,7 @@ app = typer.Typer(
 LISTS = (methods, metrics, targets, models, datasets, tasks, layers)
 """The commands that list the choices."""
 
-for command in (explain, ask, caption, count, check, benchmark, fix, textual, *LISTS, train, demo):
+for command in (explain, ask, caption, questions, count, check, benchmark, fix, textual, *LISTS, train, demo):
     app.command()(command)
 
 

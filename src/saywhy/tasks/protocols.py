@@ -1,4 +1,4 @@
-"""The protocols of models for ``saywhy.ask`` and ``saywhy.caption``; a model of your own can implement them."""
+"""The protocols of models for ``saywhy.ask``, ``saywhy.caption`` and ``saywhy.questions``; yours can implement them."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable

@@ -11,7 +11,7 @@ from saywhy.explanation import Explanation
 from saywhy.models import Model, load
 from saywhy.shapes import Scores
 from saywhy.targets import Sentence, Words
-from saywhy.tasks.generation.explain import load_result, map_distances, one_image, save_result, side_by_side
+from saywhy.tasks.generation.explain import explain_texts, load_result, map_distances, one_image, save_result
 from saywhy.tasks.generation.generate import (
     DIVERSITY_PENALTY,
     GeneratedText,
@@ -183,8 +183,6 @@ def explain_captions(
     captions = list(dict.fromkeys(" ".join(words_of(text)) for text in texts))
     if not captions:
         raise InputError("there is no caption to explain. Give at least one text.")
-    model.image_and_text_names()
-    found = explain(model, one_image(model, image).with_texts(model, captions), Sentence(), method, **settings)
-    explanation = side_by_side(found, captions, NO_EXPLAINER)
+    explanation = explain_texts(model, image, captions, method, NO_EXPLAINER, **settings)
     unknown = tuple(dict.fromkeys(word for text in captions for word in model.unknown(text)))
     return CaptionsExplanation(tuple(captions), explanation, unknown_words=unknown)

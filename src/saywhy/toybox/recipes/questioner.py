@@ -1,0 +1,133 @@
+"""The recipe of ``toybox:questioner``: ``python -m saywhy.toybox.recipes.questioner --out weights.safetensors``.
+
+It uses the frozen visual trunk of ``toybox:vqa``, as the recipe of ``toybox:captioner`` does.
+"""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from time import perf_counter
+from typing import Annotated
+
+import torch
+import typer
+from rich.progress import Progress
+
+from saywhy.models import load
+from saywhy.tasks.generation.train import learn
+from saywhy.tasks.questioning.networks import QuestionGenerator
+from saywhy.tasks.vocabulary import Vocabulary
+from saywhy.tasks.vqa.networks import VQAModel
+from saywhy.toybox import Scene, scene
+from saywhy.toybox.language import question_truth
+from saywhy.toybox.models.vision_language import ToyboxCaptionHead, question_head
+from saywhy.toybox.recipes.question_data import draw_question_data
+from saywhy.toybox.recipes.text_heads import describe, trunk_features
+from saywhy.training.checkpoint import check_name, half, remove_checkpoint, save_weights
+from saywhy.training.command import Accelerator, DeviceCount, Threads, run_recipe
+from saywhy.training.loop import HERE, Devices, Plan
+
+SCENES = 12_000
+TEST_SCENES = 500
+STEPS = 6_000
+PLAN = Plan((), batch=64, rate=2e-3, clip=5.0)
+
+
+def fresh(seed: int, known: Vocabulary, vqa: VQAModel, attention: bool = True) -> QuestionGenerator:
+    """Return a question generator with random weights, and the frozen trunk (and detector) of a VQA model."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        head = question_head(len(known), attention)
+    if isinstance(head, ToyboxCaptionHead):
+        head.objects.load_state_dict(vqa.head.objects.state_dict())  # type: ignore[union-attr]
+    vqa.trunk.requires_grad_(False)
+    return QuestionGenerator(vqa.trunk.eval(), head)
+
+
+def question_quality(texts: Iterable[str], scenes: Iterable[Scene]) -> dict[str, float]:
+    """Return what share of questions, each of its scene, is understood, truthful, and has a right answer.
+
+    >>> question_quality(["is there a cat?", "cat"], [scene("talk-test", 1)] * 2)
+    {'understood': 0.5, 'truthful': 0.5, 'answerable': 0.5}
+    """
+    found = [question_truth(text, drawn) for text, drawn in zip(texts, scenes, strict=True)]
+    return {
+        "understood": sum(one is not None for one in found) / len(found),
+        "truthful": sum(one is not None and one.truthful for one in found) / len(found),
+        "answerable": sum(one is not None and one.answer is not None for one in found) / len(found),
+    }
+
+
+def train(
+    out: Path,
+    seed: int,
+    scenes: int,
+    tests: int,
+    steps: int,
+    progress: Progress,
+    devices: Devices = HERE,
+    attention: bool = True,
+) -> dict[str, str]:
+    """Draw, train, evaluate and write the weights; returns the file's metadata."""
+    check_name(out)
+    devices.fabric()
+    begin = perf_counter()
+    training, test = (
+        draw_question_data(split, count, progress) for split, count in (("talk-train", scenes), ("talk-test", tests))
+    )
+    known = Vocabulary.of(text for of_scene in training.texts for text in of_scene)
+    plan = Plan((), batch=PLAN.batch, rate=PLAN.rate, clip=PLAN.clip, seed=seed)
+    network = fresh(seed, known, load("toybox:vqa").module, attention)  # type: ignore[arg-type]
+    features = trunk_features(network.trunk, training.images)
+    bar, drawing = progress.add_task("training", total=steps, loss=""), perf_counter() - begin
+    trained = learn(
+        network.head,
+        features,
+        training.words(known),
+        plan,
+        steps,
+        checkpoint=out.with_suffix(".checkpoint"),
+        report=lambda step, loss: progress.update(bar, completed=step, loss=f"loss {loss:.4f}"),
+        devices=devices,
+    )
+    weights = half(network.state_dict())
+    network.load_state_dict(weights)  # evaluate the shipped precision, float16
+    texts = describe(network.head, trunk_features(network.trunk, test.images), known)
+    quality = question_quality(texts, (scene("talk-test", index) for index in range(len(texts))))
+    metadata = {
+        "model": "toybox:questioner",
+        "words": "\n".join(known.words),
+        "attention": str(attention).lower(),
+        "seed": str(seed),
+        "steps": str(steps),
+        "scenes": str(scenes),
+        "minutes": f"{(drawing + trained) / 60:.1f}",
+        "test_scenes": str(tests),
+        "test_questions": json.dumps({name: round(share, 4) for name, share in quality.items()}),
+        "distinct_questions": str(len(set(texts))),
+    }
+    save_weights(out, weights, metadata)
+    remove_checkpoint(out.with_suffix(".checkpoint"))
+    return metadata
+
+
+def main(
+    out: Annotated[Path, typer.Option(help="The safetensors file to write.")],
+    seed: Annotated[int, typer.Option(min=0, max=2**62, help="Seed of initial weights and order.")] = 0,
+    scenes: Annotated[int, typer.Option(min=64, help="Number of training scenes.")] = SCENES,
+    tests: Annotated[int, typer.Option(min=50, help="Number of test scenes.")] = TEST_SCENES,
+    steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = STEPS,
+    attention: Annotated[bool, typer.Option(help="Whether the head attends to regions (top-down attention).")] = True,
+    threads: Threads = 2,
+    accelerator: Accelerator = "cpu",
+    devices: DeviceCount = 1,
+) -> None:
+    """Train and evaluate the question generator of Toybox. Ctrl-C stops it; the same command resumes."""
+    on = Devices(accelerator, devices)
+    run_recipe(
+        lambda progress: train(out, seed, scenes, tests, steps, progress, on, attention), threads, hidden=("words",)
+    )
+
+
+if __name__ == "__main__":
+    typer.run(main)
