@@ -50,6 +50,7 @@ claims: .venv/dev.stamp
 	$(BIN)/python -m research.claims.hint --out docs/claims-hint.md
 	$(BIN)/python -m research.claims.fix --out docs/claims-fix.md
 	$(BIN)/python -m research.claims.diverse_captions --out docs/claims-diverse-captions.md
+	$(BIN)/python -m research.claims.diverse_questions --out docs/claims-diverse-questions.md
 
 coverage: .venv/dev.stamp
 	$(BIN)/python -m research.benchmarks.coverage --out docs/coverage.md
