@@ -76,7 +76,7 @@ def choose_strengths(seed: int, share: float) -> dict[str, float]:
 
     return {
         who: max(decoders, key=lambda strength: quality(decoders[strength]))
-        for who, decoders in candidates(network.model, seed).items()
+        for who, decoders in candidates(_vectors(network), seed).items()
     }
 
 
@@ -88,7 +88,7 @@ def measure_questions(seed: int, objects: int, strengths: dict[str, float], shar
     map_scenes = scaled(MAP_SCENES, share) if objects == max(OBJECT_COUNTS) else 0
     features, numbers = trunk_features(network, scenes), [drawn.index for drawn in scenes]
     seen_by_vqa = trunk_features(SeededModel(0, vqa), scenes)
-    every = candidates(network.model, seed)
+    every = candidates(_vectors(network), seed)
     decoders = {BEAM: beams(), **{who: every[who][strength] for who, strength in strengths.items()}}
     decoders[OPENING] = opening_only(strengths)
     plain: list[list[str]] = []
@@ -124,6 +124,12 @@ def answers_of(vqa: Model, features: Tensor, texts: list[list[str]]) -> list[lis
 
 def _questioner(seed: int) -> SeededModel:
     return questioner(seed, Progress(disable=True))
+
+
+def _vectors(network: SeededModel) -> Tensor:
+    """Return the word embeddings of a question generator."""
+    found: Tensor = network.model.module.head.embedding.weight.detach()  # type: ignore[union-attr]
+    return found
 
 
 def _train_questioner(seed: int) -> None:

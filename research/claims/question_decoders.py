@@ -1,6 +1,8 @@
-"""The decoders of questions that are compared, each with its candidate strengths."""
+"""The decoders of questions and of translations that are compared, each with its candidate strengths."""
 
 from functools import partial
+
+from torch import Tensor
 
 from research.claims.decoders import (
     BEAM,
@@ -25,7 +27,6 @@ from saywhy.decoding.penalties import (
     hamming,
     ngram,
 )
-from saywhy.models import Model
 
 NUCLEUS = "nucleus sampling"
 
@@ -60,19 +61,19 @@ EVERYBODY = (*OTHERS, *(name_of(penalty, groups) for penalty in PENALTIES for gr
 MAPPED = (BEAM, TEMPERATURE, GROUPED, DIVERSE)
 
 
-def candidates(model: Model, seed: int) -> dict[str, dict[float, Decoder]]:
+def candidates(vectors: Tensor, seed: int) -> dict[str, dict[float, Decoder]]:
     """Return the decoders by name and strength; all but beam search, which has none.
 
     Args:
-        model: the model whose word embeddings are those of the embedding penalty; the paper takes word2vec.
+        vectors: [word, dimension] the word embeddings of the embedding penalty: the model's own, where the paper takes
+            word2vec.
         seed: for sampling.
     """
-    vectors = model.module.head.embedding.weight.detach()  # type: ignore[union-attr]
     kinds: dict[str, Penalty] = {
         "Hamming": hamming,
         "cumulative": cumulative(),
         "2-gram": ngram(2),
-        "embedding": embedding(vectors),  # type: ignore[arg-type]
+        "embedding": embedding(vectors),
     }
     return {
         SIBLINGS: {rate: siblings(rate) for rate in RATES},

@@ -7,7 +7,7 @@ import typer
 
 from saywhy.cli import screen
 from saywhy.cli.caption import shape_of
-from saywhy.cli.explain import ModelName, Weights, parameters_of, print_table, record, writer_of
+from saywhy.cli.explain import ModelName, Weights, parameters_of, record, verdict_of, writer_of
 from saywhy.errors import InputError
 
 
@@ -77,7 +77,7 @@ def questions(
         screen.say_json({**about, **record(found.explanation)})
     else:
         _print_questions(found, answer)
-        print_table([found.explanation])
+        _print_maps(found)
         screen.say(
             f"{found.generated} questions, {len(found.questions)} of them distinct, of {len(found.types)} types."
         )
@@ -89,18 +89,33 @@ def questions(
 
 
 def _print_questions(found: Any, with_answers: bool) -> None:
-    """Print a row for every question: group, type, score, the question, and the answer with its probability."""
+    """Print a row for every question: its number, the question, and the answer with its probability."""
     from saywhy.view.legend import percent
 
-    answers = ("answer", "probability") if with_answers else ()
-    numbers = ("group", "mean log-prob.", "probability")
-    table = screen.table("group", "type", "mean log-prob.", "question", *answers, right=numbers[: 2 + with_answers])
-    for one in found.questions:
+    table = screen.table("no.", "question", *["answer"] * with_answers, right=("no.",))
+    for number, one in enumerate(found.questions, 1):
         answer = one.answer
-        row = ("none", "") if answer is None else (answer.answer, percent(answer.probability))
-        table.add_row(one.group + 1, one.type, f"{one.score:.3f}", one.text, *(row if with_answers else ()))
+        verdict = "" if answer is None or not answer.abstains else ", should abstain"
+        text = "none" if answer is None else f"{answer.answer}, {percent(answer.probability)}{verdict}"
+        table.add_row(number, one.text, *[text] * with_answers)
     screen.show(table)
-    if with_answers:
-        unsure = [one.text for one in found.questions if one.answer is not None and one.answer.abstains]
-        if unsure:
-            screen.say(f"The VQA model should abstain from {len(unsure)}: {', '.join(unsure)}")
+
+
+def _print_maps(found: Any) -> None:
+    """Print a row for every map of a question, under the question's number: type, score, peak and diagnostics."""
+    numbers = ("no.", "group", "log-prob.", "peak x, y")
+    table = screen.table("no.", "group", "type", "log-prob.", "peak x, y", "method", "diagnostics", right=numbers)
+    count = len(found.questions)
+    for place, row in enumerate(record(found.explanation)["maps"]):
+        one, peak = found.questions[place % count], row["peak"]
+        table.add_row(
+            place % count + 1,
+            one.group + 1,
+            one.type,
+            f"{one.score:.2f}",
+            "none" if peak is None else f"{int(peak[0])}, {int(peak[1])}",
+            row["method"],
+            verdict_of(row["diagnostics"]),
+        )
+    screen.show(table)
+    screen.say("log-prob.: the mean log-probability of a word.")
