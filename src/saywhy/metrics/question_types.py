@@ -53,8 +53,9 @@ def question_type(text: str, openings: Sequence[str] = OPENINGS) -> str:
 def question_types(lists: Sequence[Sequence[str]], type_of: Callable[[str], str] | None = None) -> float:
     """Return the number of different question types of an image, the mean over images.
 
-    The paper (its first version, section 5.5) counts the types of 6 questions an image: 2.3 with beam search, 3.7 with
-    diverse beam search. It does not say what a type is; here it is how a question begins, as in the annotations of VQA.
+    The paper of Diverse Beam Search (Vijayakumar et al., 2016, section 5.5 of its first version) counts the types of 6
+    questions an image: 2.3 with beam search, 3.7 with diverse beam search. It does not say what a type is; here it is
+    how a question begins, as in the annotations of VQA.
 
     Args:
         lists: the questions of every image.
