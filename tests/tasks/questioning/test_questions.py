@@ -20,6 +20,7 @@ from saywhy.tasks.questioning.questions import QuestionsExplanation, questions
 from saywhy.tasks.vocabulary import Vocabulary
 from saywhy.tasks.vqa.networks import VQAModel
 from saywhy.toybox.models.vision_language import ToyboxTrunk, ToyboxVQAHead
+from saywhy.uncertainty.report import UncertaintyReport
 
 KNOWN = Vocabulary.of(["what colour is it", "why is it so"])
 FAST = {"layer": "trunk", "relu": False}
@@ -126,6 +127,14 @@ def test_answers_are_those_of_the_vqa_model(image):
         assert f"answer: {one.answer.answer}, {100 * one.answer.probability:.0f} %" in one.note
         assert one.record()["answer"]["answer"] == one.answer.answer
         assert GeneratedQuestion.of(dataclasses.asdict(one)) == one
+
+
+@pytest.mark.parametrize(
+    ("probability", "abstains", "says"), [(0.64, None, "red, 64 %"), (0.9999, False, "red, > 99 %, may answer")]
+)
+def test_a_note_never_rounds_to_certainty(probability, abstains, says):
+    report = UncertaintyReport("red", probability, (), abstains, "", 1)
+    assert GeneratedQuestion("why?", "why", 0, -1.0, -0.5, report).note == f"type: why · answer: {says}"
 
 
 def test_questions_that_the_vqa_model_does_not_understand_have_no_answer_or_a_warning(image):

@@ -51,7 +51,9 @@ class GeneratedQuestion:
         if self.answer is None:
             return found
         verdict = {None: "", True: ", should abstain", False: ", may answer"}[self.answer.abstains]
-        return f"{found} · answer: {self.answer.answer}, {100 * self.answer.probability:.0f} %{verdict}"
+        share = self.answer.probability
+        percent = "> 99 %" if share > 0.995 else f"{100 * share:.0f} %"  # never rounded to certainty
+        return f"{found} · answer: {self.answer.answer}, {percent}{verdict}"
 
     def record(self) -> dict[str, Any]:
         """Return the question as plain data for JSON."""
