@@ -47,6 +47,7 @@ from saywhy.models import Model, load
 from saywhy.tasks.generation.explain import explain_texts
 from saywhy.toybox import Scene
 from saywhy.toybox.language import asked, question_truth
+from saywhy.toybox.recipes.questioner import answers_of
 
 SEEDS = 3
 
@@ -102,24 +103,6 @@ def measure_questions(seed: int, objects: int, strengths: dict[str, float], shar
                 kept.add("map distance", who, _apart(network.model, drawn, one.texts), (seed, drawn.index))
     _measure_openings(kept, network, features, scenes)
     return kept
-
-
-@torch.no_grad()
-def answers_of(vqa: Model, features: Tensor, texts: list[list[str]]) -> list[list[tuple[str, float]]]:
-    """Return the answer of a VQA model to every question about every scene, and its probability."""
-    known, labels, head = vqa.texts["question"], vqa.labels, vqa.module.head
-    assert labels is not None
-    index = [number for number, of_scene in enumerate(texts) for _ in of_scene]
-    flat = [text for of_scene in texts for text in of_scene]
-    found: list[tuple[str, float]] = []
-    for part in torch.arange(len(flat)).split(200):
-        words = known([flat[place] for place in part.tolist()])
-        output = head(features[[index[place] for place in part.tolist()]], words)  # type: ignore[operator]
-        likeliest = output.logits.softmax(1).max(1)
-        values, places = likeliest.values.tolist(), likeliest.indices.tolist()
-        found += [(labels[place], value) for place, value in zip(places, values, strict=True)]
-    rows = iter(found)
-    return [[next(rows) for _ in of_scene] for of_scene in texts]
 
 
 def _questioner(seed: int) -> SeededModel:

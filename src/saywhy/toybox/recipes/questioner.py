@@ -12,8 +12,10 @@ from typing import Annotated
 import torch
 import typer
 from rich.progress import Progress
+from torch import Tensor
 
-from saywhy.models import load
+from saywhy.metrics.question_types import question_types
+from saywhy.models import Model, load
 from saywhy.tasks.generation.train import learn
 from saywhy.tasks.questioning.networks import QuestionGenerator
 from saywhy.tasks.vocabulary import Vocabulary
@@ -22,7 +24,7 @@ from saywhy.toybox import Scene, scene
 from saywhy.toybox.language import question_truth
 from saywhy.toybox.models.vision_language import ToyboxCaptionHead, question_head
 from saywhy.toybox.recipes.question_data import draw_question_data
-from saywhy.toybox.recipes.text_heads import describe, trunk_features
+from saywhy.toybox.recipes.text_heads import describe_diversely, trunk_features
 from saywhy.training.checkpoint import check_name, half, remove_checkpoint, save_weights
 from saywhy.training.command import Accelerator, DeviceCount, Threads, run_recipe
 from saywhy.training.loop import HERE, Devices, Plan
@@ -44,17 +46,47 @@ def fresh(seed: int, known: Vocabulary, vqa: VQAModel, attention: bool = True) -
     return QuestionGenerator(vqa.trunk.eval(), head)
 
 
-def question_quality(texts: Iterable[str], scenes: Iterable[Scene]) -> dict[str, float]:
-    """Return what share of questions, each of its scene, is understood, truthful, and has a right answer.
+@torch.no_grad()
+def answers_of(vqa: Model, features: Tensor, texts: list[list[str]]) -> list[list[tuple[str, float]]]:
+    """Return the answer of a VQA model to every question about every scene, and its probability."""
+    known, labels, head = vqa.texts["question"], vqa.labels, vqa.module.head
+    assert labels is not None
+    index = [number for number, of_scene in enumerate(texts) for _ in of_scene]
+    flat = [text for of_scene in texts for text in of_scene]
+    found: list[tuple[str, float]] = []
+    for part in torch.arange(len(flat)).split(200):
+        words = known([flat[place] for place in part.tolist()])
+        output = head(features[[index[place] for place in part.tolist()]], words)  # type: ignore[operator]
+        likeliest = output.logits.softmax(1).max(1)
+        values, places = likeliest.values.tolist(), likeliest.indices.tolist()
+        found += [(labels[place], value) for place, value in zip(places, values, strict=True)]
+    rows = iter(found)
+    return [[next(rows) for _ in of_scene] for of_scene in texts]
 
-    >>> question_quality(["is there a cat?", "cat"], [scene("talk-test", 1)] * 2)
-    {'understood': 0.5, 'truthful': 0.5, 'answerable': 0.5}
+
+def question_quality(
+    texts: list[list[str]], scenes: Iterable[Scene], answers: list[list[tuple[str, float]]]
+) -> dict[str, float]:
+    """Return what share of questions, several about each scene, is understood, truthful, answerable, answered rightly.
+
+    Args:
+        texts: the questions about every scene.
+        scenes: the scenes.
+        answers: the answers of a VQA model to the questions, each with its probability.
+
+    >>> question_quality([["is there a cat?", "cat"]], [scene("talk-test", 1)], [[("no", 0.9), ("no", 0.8)]])
+    {'understood': 0.5, 'truthful': 0.5, 'answerable': 0.5, 'answered rightly': 0.5}
     """
-    found = [question_truth(text, drawn) for text, drawn in zip(texts, scenes, strict=True)]
+    found = [
+        (question_truth(text, drawn), answer)
+        for of_scene, drawn, given in zip(texts, scenes, answers, strict=True)
+        for text, (answer, _) in zip(of_scene, given, strict=True)
+    ]
     return {
-        "understood": sum(one is not None for one in found) / len(found),
-        "truthful": sum(one is not None and one.truthful for one in found) / len(found),
-        "answerable": sum(one is not None and one.answer is not None for one in found) / len(found),
+        "understood": sum(one is not None for one, _ in found) / len(found),
+        "truthful": sum(one is not None and one.truthful for one, _ in found) / len(found),
+        "answerable": sum(one is not None and one.answer is not None for one, _ in found) / len(found),
+        "answered rightly": sum(one is not None and one.answer == answer for one, answer in found) / len(found),
     }
 
 
@@ -77,7 +109,8 @@ def train(
     )
     known = Vocabulary.of(text for of_scene in training.texts for text in of_scene)
     plan = Plan((), batch=PLAN.batch, rate=PLAN.rate, clip=PLAN.clip, seed=seed)
-    network = fresh(seed, known, load("toybox:vqa").module, attention)  # type: ignore[arg-type]
+    vqa = load("toybox:vqa")
+    network = fresh(seed, known, vqa.module, attention)  # type: ignore[arg-type]
     features = trunk_features(network.trunk, training.images)
     bar, drawing = progress.add_task("training", total=steps, loss=""), perf_counter() - begin
     trained = learn(
@@ -92,8 +125,10 @@ def train(
     )
     weights = half(network.state_dict())
     network.load_state_dict(weights)  # evaluate the shipped precision, float16
-    texts = describe(network.head, trunk_features(network.trunk, test.images), known)
-    quality = question_quality(texts, (scene("talk-test", index) for index in range(len(texts))))
+    seen = trunk_features(network.trunk, test.images)
+    texts = describe_diversely(network.head, seen, known)
+    answers = answers_of(vqa, seen.float(), texts)
+    quality = question_quality(texts, (scene("talk-test", index) for index in range(len(texts))), answers)
     metadata = {
         "model": "toybox:questioner",
         "words": "\n".join(known.words),
@@ -104,7 +139,7 @@ def train(
         "minutes": f"{(drawing + trained) / 60:.1f}",
         "test_scenes": str(tests),
         "test_questions": json.dumps({name: round(share, 4) for name, share in quality.items()}),
-        "distinct_questions": str(len(set(texts))),
+        "question_types_of_six": f"{question_types(texts):.2f}",
     }
     save_weights(out, weights, metadata)
     remove_checkpoint(out.with_suffix(".checkpoint"))
