@@ -52,6 +52,8 @@ claims: .venv/dev.stamp
 	$(BIN)/python -m research.claims.fix --out docs/claims-fix.md
 	$(BIN)/python -m research.claims.counting --out docs/claims-counting.md
 	$(BIN)/python -m research.claims.diverse_captions --out docs/claims-diverse-captions.md
+	$(BIN)/python -m research.claims.diverse_questions --out docs/claims-diverse-questions.md
+	$(BIN)/python -m research.claims.translation --out docs/claims-translation.md
 
 coverage: .venv/dev.stamp
 	$(BIN)/python -m research.benchmarks.coverage --out docs/coverage.md

@@ -108,7 +108,7 @@ def test_tracked_files_contain_no_absolute_paths() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("page", "block"), [("uncertainty", 0), ("decoding", 0), ("decoding", 1)])
+@pytest.mark.parametrize(("page", "block"), [("uncertainty", 0), ("decoding", 0), ("decoding", 1), ("decoding", 3)])
 def test_examples_of_pages_run(page: str, block: int) -> None:
     text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
     names: dict[str, Any] = {}
@@ -117,6 +117,8 @@ def test_examples_of_pages_run(page: str, block: int) -> None:
         exec(re.findall(r"```python\n(.*?)```", text, re.DOTALL)[block], names)
     if (page, block) == ("decoding", 1):
         assert names["result"].groups.tolist() == [[1, 0]]
+    if (page, block) == ("decoding", 3):
+        assert len(names["texts"]) == 6
 
 
 @pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.stem)

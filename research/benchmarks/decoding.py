@@ -24,7 +24,7 @@ from research.benchmarks.cost import CONSOLE, Row, formatted, machine, peak_memo
 from saywhy.decoding import beam_search, diverse_beam_search
 from saywhy.decoding.penalties import Penalty, hamming, ngram
 from saywhy.decoding.transformers_generation import generation
-from saywhy.tasks.captioning.networks import CaptionModel, ShowAndTell, TopDown
+from saywhy.tasks.generation.networks import CaptionModel, ShowAndTell, TopDown
 
 NUM_BEAMS, LENGTH, WORDS = 6, 20, 10_000
 GOAL = "at most 1.2"

@@ -17,7 +17,7 @@ from torch import nn
 import saywhy
 from research.benchmarks.cost import CONSOLE, Row, formatted, machine, ratios, report
 from saywhy.targets import Sentence, Words
-from saywhy.tasks.captioning.networks import CaptionModel, ShowAndTell, TopDown
+from saywhy.tasks.generation.networks import CaptionModel, ShowAndTell, TopDown
 
 WORDS = 12
 VOCABULARY = 10_000

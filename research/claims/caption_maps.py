@@ -11,7 +11,7 @@ from research.claims.language_networks import SeededModel
 from research.claims.maps import METHODS, MapMeasurements, Mask, inside_and_outside, maps_of, points
 from research.claims.measure import table
 from saywhy.tasks.captioning.caption import caption
-from saywhy.tasks.captioning.generate import generate_captions
+from saywhy.tasks.generation.generate import generate_texts
 from saywhy.toybox import Scene
 from saywhy.toybox.language.mentions import mentions
 
@@ -45,7 +45,7 @@ class CaptionResults:
     def add(self, captioner_network: SeededModel, drawn: Scene) -> None:
         """Measure the caption of a scene, and every word that correctly mentions some of its objects."""
         image, place = Image.fromarray(drawn.image), (captioner_network.seed, drawn.index)
-        text = generate_captions(captioner_network.model, image)[0][0]
+        text = generate_texts(captioner_network.model, image)[0][0]
         found = caption(captioner_network.model, image, text, SHORT).explanation
         mentioned = mentions(text, drawn)
         self.images += 1

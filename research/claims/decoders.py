@@ -1,4 +1,4 @@
-"""The decoders that are compared: each generates the same number of captions for an image."""
+"""The decoders that are compared: each generates the same number of captions, or questions, for an image."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 
 from saywhy.decoding import Decoded, beam_search, diverse_beam_search, sample
+from saywhy.decoding.penalties import Penalty, hamming
 from saywhy.models import Model
-from saywhy.tasks.captioning.generate import DIVERSITY_PENALTY, MAX_LENGTH, MIN_LENGTH
-from saywhy.tasks.captioning.networks import CaptionModel, head_generation
+from saywhy.tasks.generation.generate import DIVERSITY_PENALTY, MAX_LENGTH, MIN_LENGTH
+from saywhy.tasks.generation.networks import CaptionModel, head_generation
+from saywhy.tasks.questioning.networks import QuestionGenerator
 from saywhy.tasks.vocabulary import END
 
 BEAMS = 6
@@ -33,10 +35,11 @@ RATES = (0.03, 0.1, 0.3, 1.0, 3.0)
 
 @dataclass(frozen=True)
 class DecodedCaptions:
-    """The captions of one image, most likely first, with their log-probabilities."""
+    """The captions of one image, most likely first, with their log-probabilities, and those of their words and END."""
 
     texts: list[str]
     totals: list[float]
+    by_word: list[list[float]]
 
 
 Decoder = Callable[..., Decoded]
@@ -47,16 +50,20 @@ def _beams(*args: object, numbers: Sequence[int], **options: object) -> Decoded:
     return beam_search(*args, **options)  # type: ignore[arg-type]
 
 
+def _sampled(*args: object, **options: object) -> Decoded:
+    return sample(*args, count=BEAMS, **options)  # type: ignore[arg-type]
+
+
 def _diverse(*args: object, numbers: Sequence[int], **options: object) -> Decoded:
     return diverse_beam_search(*args, num_beams=BEAMS, refill=True, **options).found  # type: ignore[arg-type]
 
 
-def diverse(groups: int, diversity_penalty: float) -> Decoder:
+def diverse(groups: int, diversity_penalty: float, penalty: Penalty = hamming) -> Decoder:
     """Return diverse beam search as in the paper: no length normalisation, and penalties add up.
 
     Finished beams are refilled at once, as in the beam search that it is compared with.
     """
-    return partial(_diverse, num_beam_groups=groups, diversity_penalty=diversity_penalty)
+    return partial(_diverse, num_beam_groups=groups, diversity_penalty=diversity_penalty, penalty=penalty)
 
 
 def shipped(groups: int, diversity_penalty: float) -> Decoder:
@@ -69,13 +76,23 @@ def siblings(rate: float) -> Decoder:
     return partial(_beams, num_beams=BEAMS, sibling_penalty=rate)
 
 
+def beams() -> Decoder:
+    """Return beam search without length normalisation."""
+    return partial(_beams, num_beams=BEAMS)
+
+
+def sampled(seed: int, temperature: float = 1.0, top_p: float | None = None) -> Decoder:
+    """Return sampling at a temperature, or nucleus sampling."""
+    return partial(_sampled, temperature=temperature, top_p=top_p, seed=seed)
+
+
 def decoders(diversity_penalties: dict[str, float], seed: int) -> dict[str, Decoder]:
     """Return all decoders by name, with the chosen diversity penalties and the seed for sampling."""
     return {
-        BEAM: partial(_beams, num_beams=BEAMS),
+        BEAM: beams(),
         SIBLINGS: siblings(diversity_penalties[SIBLINGS]),
-        TEMPERATURE: partial(sample, count=BEAMS, seed=seed),
-        NUCLEUS: partial(sample, count=BEAMS, top_p=0.9, seed=seed),
+        TEMPERATURE: sampled(seed),
+        NUCLEUS: sampled(seed, top_p=0.9),
         GROUPED: diverse(3, diversity_penalties[GROUPED]),
         DIVERSE: diverse(BEAMS, diversity_penalties[DIVERSE]),
         BY_MEAN: partial(_beams, num_beams=BEAMS, length_penalty=1.0),
@@ -86,9 +103,9 @@ def decoders(diversity_penalties: dict[str, float], seed: int) -> dict[str, Deco
 
 @torch.no_grad()
 def decode(model: Model, features: Tensor, decoder: Decoder, numbers: Sequence[int]) -> list[DecodedCaptions]:
-    """Generate captions from the trunk's features of images; ``numbers`` are those of the scenes."""
+    """Generate captions (or questions) from the trunk's features of images; ``numbers`` are those of the scenes."""
     network, words = model.module, model.labels
-    assert isinstance(network, CaptionModel)
+    assert isinstance(network, CaptionModel | QuestionGenerator)
     assert words is not None
     found: list[DecodedCaptions] = []
     for begin, part in zip(range(0, len(features), BATCH), features.split(BATCH), strict=True):
@@ -107,6 +124,7 @@ def _captions(found: Decoded, words: Sequence[str]) -> list[DecodedCaptions]:
                 for place in range(int(found.exists[i].sum()))
             ],
             found.totals[i][found.exists[i]].tolist(),
+            found.log_probabilities[i][found.exists[i]].tolist(),
         )
         for i in range(len(found.words))
     ]

@@ -7,17 +7,23 @@ Every decoder generates six captions of each scene of two, three or four objects
 """
 
 from dataclasses import dataclass
-from itertools import count, islice
 from pathlib import Path
 from time import perf_counter
 from typing import Annotated
 
-import torch
 import typer
 from PIL import Image
 from rich.progress import Progress
-from torch import Tensor
 
+from research.claims.decoder_measures import (
+    FIRST,
+    add_measures,
+    best_of,
+    gain_row,
+    measures_of,
+    scenes_of,
+    trunk_features,
+)
 from research.claims.decoders import (
     BEAM,
     BEAMS,
@@ -40,18 +46,17 @@ from research.claims.decoders import (
     siblings,
 )
 from research.claims.language_networks import SeededModel, captioner
-from research.claims.maps import MapMeasurements, verdict_row
-from research.claims.measure import table, unpaired_difference
+from research.claims.maps import MapMeasurements
+from research.claims.measure import table
 from research.claims.multiple_testing import RULES, resolved
 from research.claims.parallel import WORKERS, run_jobs
 from research.claims.section import run, scaled, zeros_allowed
-from saywhy.metrics.diversity import bleu, distinct, map_distance, repeated, similarity
+from saywhy.metrics.diversity import map_distance
 from saywhy.tasks.captioning.caption import explain_captions
-from saywhy.tasks.captioning.generate import DIVERSITY_PENALTY
-from saywhy.toybox import Scene, scene
+from saywhy.tasks.generation.generate import DIVERSITY_PENALTY
+from saywhy.toybox import Scene
 from saywhy.toybox.language import captions
 from saywhy.toybox.language.mentions import mentions
-from saywhy.toybox.models.classifier import normalised
 
 SEEDS = 3
 OBJECT_COUNTS = (2, 3, 4)
@@ -75,9 +80,6 @@ SWEPT = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0)
 OFFERED = (0.5, 1.0, 2.0, 3.0)
 """Diversity penalties in the sweep of the library's own captions."""
 
-FIRST = (1, 3, 6)
-"""The values of k of oracle@k."""
-
 OTHERS = (BEAM, SIBLINGS, TEMPERATURE, NUCLEUS)
 LIBRARY = (SHIPPED, SHIPPED_APART)
 EVERYBODY = (*OTHERS, GROUPED, DIVERSE, BY_MEAN, *LIBRARY)
@@ -98,26 +100,6 @@ PAPER = {
     DIVERSE: ("16.8, 28.1", "0.56, 13.44"),
 }
 """Published, for 20 captions on COCO: SPICE of the first and the best of 20; distinct-1, -4 (another scale)."""
-
-
-def scenes_of(split: str, objects: int, first: int, number: int) -> list[Scene]:
-    """Return ``number`` scenes with a given number of objects, from the index ``first`` on."""
-    drawn = (scene(split, index) for index in count(first))  # type: ignore[arg-type]
-    return list(islice((one for one in drawn if len(one.objects) == objects), number))
-
-
-@torch.no_grad()
-def trunk_features(captioner_network: SeededModel, scenes: list[Scene]) -> Tensor:
-    """Return the trunk's features of scenes."""
-    images = torch.stack([torch.from_numpy(one.image).permute(2, 0, 1) for one in scenes])
-    trunk = captioner_network.model.module.trunk
-    parts = [trunk(normalised(part.float() / 255)) for part in images.split(50)]  # type: ignore[operator]
-    return torch.cat(parts)
-
-
-def best_of(texts: list[str], people: list[str], k: int) -> float:
-    """Return the oracle@k of one scene: the best BLEU of its first k captions."""
-    return max(bleu(text, people) for text in texts[:k])
 
 
 def choose_penalties(seed: int, share: float) -> dict[str, float]:
@@ -190,18 +172,12 @@ def _measure(
 ) -> None:
     people, texts, place = [one.text for one in captions(drawn)], captions_of_one.texts, (seed, drawn.index)
     objects = len(drawn.objects)
-    found = {f"distinct-{n}": distinct([texts], n) for n in (1, 2, 3, 4)}
-    found |= {f"oracle@{k}": best_of(texts, people, k) for k in FIRST}
-    found["repeated"] = repeated([texts])
-    found["similarity"] = similarity([texts]) if len(texts) > 1 else 1.0
+    found = measures_of(texts, people)
     mentioned = [mention for text in texts for mention in mentions(text, drawn)]
     found["named"] = len({i for one in mentioned if one.right for i in one.objects}) / objects
     found["log-probability"] = captions_of_one.totals[0]
-    for what, value in found.items():
-        measurements.add(what, who, value, place)
-        measurements.add(f"{what} of {objects}", who, value, place)
-    for what in ("correct", f"correct of {objects}"):
-        measurements.add(what, who, (sum(one.right for one in mentioned), len(mentioned)), place)
+    found["correct"] = (sum(one.right for one in mentioned), len(mentioned))
+    add_measures(measurements, who, found, objects, place)
 
 
 def _apart(captioner_network: SeededModel, drawn: Scene, texts: list[str]) -> float:
@@ -304,12 +280,12 @@ class DecoderResults:
 
     def _gain(self, what: str) -> list[object]:
         """Return the verdict row: is the gain over beam search larger with four objects than with two?"""
-        gains = []
-        for objects in (max(OBJECT_COUNTS), min(OBJECT_COUNTS)):
-            ours, theirs = (self.measurements.of(f"{what} of {objects}", who) for who in (DIVERSE, BEAM))
-            gains.append(ours.with_values(ours.values - theirs.values))
-        return verdict_row(
-            f"The gain in {what} over beam search grows with the number of objects", unpaired_difference(*gains)
+        return gain_row(
+            self.measurements,
+            f"The gain in {what} over beam search grows with the number of objects",
+            what,
+            (DIVERSE, BEAM),
+            OBJECT_COUNTS,
         )
 
 

@@ -19,8 +19,8 @@ from saywhy.alignment.region_methods import region_method
 from saywhy.io.atomic import write_text
 from saywhy.metrics.correlation import rank_correlation
 from saywhy.metrics.diversity import bleu
-from saywhy.tasks.captioning.networks import TopDown
 from saywhy.tasks.captioning.word_alignment import CaptionItems, word_output, word_task
+from saywhy.tasks.generation.networks import TopDown
 from saywhy.toybox import Scene, scene
 from saywhy.toybox.recipes.caption_regions import CaptionRegionData, caption_region_data, caption_vocabulary
 from saywhy.toybox.recipes.captioner import mention_accuracy_of

@@ -1,4 +1,4 @@
-"""The VQA and captioning networks of the experiments: the shipped ones, and ones trained from other seeds."""
+"""The networks for VQA, captions and questions: the shipped ones, and ones trained from other seeds."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,6 +7,7 @@ from rich.progress import Progress
 
 import saywhy
 from saywhy.toybox.recipes import captioner as captioner_recipe
+from saywhy.toybox.recipes import questioner as questioner_recipe
 from saywhy.toybox.recipes import vqa as vqa_recipe
 
 FOLDER = Path("out/claims")
@@ -61,3 +62,13 @@ def captioner(seed: int, progress: Progress, shared: bool = False) -> SeededMode
         scenes = FEWER if shared else SCENES
         captioner_recipe.train(file, seed, scenes, TESTS, steps, progress, sees=vision_model)  # type: ignore[arg-type]
     return SeededModel(seed, saywhy.load("toybox:captioner", file))
+
+
+def questioner(seed: int, progress: Progress) -> SeededModel:
+    """Return ``toybox:questioner``; seeds other than 0 share its trunk and are trained two fifths as long."""
+    if not seed:
+        return SeededModel(seed, saywhy.load("toybox:questioner"))
+    file = FOLDER / f"toybox-questioner-{seed}.safetensors"
+    if not file.exists():
+        questioner_recipe.train(file, seed, FEWER, TESTS, questioner_recipe.STEPS * 2 // 5, progress)
+    return SeededModel(seed, saywhy.load("toybox:questioner", file))

@@ -12,7 +12,7 @@ from research.claims.hint_captions import CONTROLS, METHODS, caption_verdict
 from saywhy.alignment.controls import hints_of
 from saywhy.alignment.region_methods import REGION_METHODS
 from saywhy.metrics.correlation import rank_correlation
-from saywhy.tasks.captioning.networks import CaptionOutput, with_end
+from saywhy.tasks.generation.networks import CaptionOutput, with_end
 from saywhy.toybox.recipes.caption_regions import CaptionRegionData
 
 REGIONS, WORDS = 6, 9

@@ -27,6 +27,7 @@ if typing.TYPE_CHECKING:
     from saywhy.fixing.fix import Fix, fix
     from saywhy.tasks.captioning.caption import caption
     from saywhy.tasks.counting.count import count
+    from saywhy.tasks.questioning.questions import questions
     from saywhy.tasks.vqa.ask import ask
 
 _ON_FIRST_USE = {
@@ -42,6 +43,7 @@ _ON_FIRST_USE = {
     "factorize": "saywhy.concepts.factorization",
     "fix": "saywhy.fixing.fix",
     "metrics": "saywhy.metrics",
+    "questions": "saywhy.tasks.questioning.questions",
     "textual": "saywhy.concepts.textual",
 }
 """Public names whose modules are imported on first use, so that ``import saywhy`` is quick."""
@@ -73,6 +75,7 @@ __all__ = [
     "load",
     "methods",
     "metrics",
+    "questions",
     "targets",
     "textual",
 ]

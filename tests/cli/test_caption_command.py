@@ -7,7 +7,7 @@ import pytest
 NETWORK = """
 import torch
 from torch import nn
-from saywhy.tasks.captioning.networks import CaptionModel, TopDown
+from saywhy.tasks.generation.networks import CaptionModel, TopDown
 from saywhy.tasks.vocabulary import Vocabulary
 
 known = Vocabulary.of(["a red cat and a blue mug"])

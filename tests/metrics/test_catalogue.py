@@ -265,8 +265,10 @@ def test_average_drop_of_a_raw_score_can_exceed_one():
 
 HELPERS = {
     "boxes": {"found_boxes", "box_masks"},
+    "consensus": {"preference"},
     "correlation": {"ranks", "scaled"},
     "counting": {"round_counts"},
+    "diversity": {"check_lists"},
     "faithfulness": {"probe"},
     "human_attention": {"on_grid", "random_maps", "centre_prior"},
     "imputation": {"imputed"},
@@ -280,6 +282,7 @@ HELPERS = {
         "centre_prior_of",
         "sample_seed",
     },
+    "question_types": {"question_type"},
     "pointing": {"best_rejection_threshold", "cell_masks", "mosaic"},
     "registry": {"metric", "dataset_metric", "find_metric", "register", "all_metrics", "all_dataset_metrics"},
     "removal": {"ranked", "at_pixels", "fitting"},

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 import saywhy
 from saywhy.errors import TargetError
 from saywhy.targets import Sentence, Words
-from saywhy.tasks.captioning.networks import CaptionModel, ShowAndTell, TopDown
+from saywhy.tasks.generation.networks import CaptionModel, ShowAndTell, TopDown
 from saywhy.tasks.vocabulary import Vocabulary
 
 KNOWN = Vocabulary.of(["a red cat and a blue mug"])

@@ -37,7 +37,7 @@ def test_a_few_steps_reduce_the_loss_and_leave_the_trunk_unchanged(scenes, known
     assert torch.equal(network.head.objects.centre.weight, base.head.objects.centre.weight)
     features = recipe.trunk_features(trunk, scenes.images)
     losses: list[float] = []
-    recipe.learn(network, features, scenes.captions(known), PLAN, 25, report=lambda _, loss: losses.append(loss))
+    recipe.learn(network.head, features, scenes.captions(known), PLAN, 25, report=lambda _, loss: losses.append(loss))
     assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
     assert all(torch.equal(tensor, before[name]) for name, tensor in trunk.state_dict().items())
     texts = recipe.describe(network.head, features[:4], known)
@@ -59,7 +59,7 @@ def test_a_resumed_run_reaches_exactly_the_same_weights(scenes, known, tmp_path)
     def run(checkpoint=None, on_step=lambda *_: None):
         network = recipe.fresh(3, known, base)
         torch.rand(7)
-        recipe.learn(network, features, scenes.captions(known), PLAN, 5, checkpoint, on_step, every=2)
+        recipe.learn(network.head, features, scenes.captions(known), PLAN, 5, checkpoint, on_step, every=2)
         return network.head.state_dict()
 
     def stop(step, _):
@@ -72,4 +72,4 @@ def test_a_resumed_run_reaches_exactly_the_same_weights(scenes, known, tmp_path)
     resumed = run(file)
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
     with pytest.raises(WeightsError, match="features_checksum"):
-        recipe.learn(recipe.fresh(3, known, base), features + 1, scenes.captions(known), PLAN, 5, file)
+        recipe.learn(recipe.fresh(3, known, base).head, features + 1, scenes.captions(known), PLAN, 5, file)

@@ -10,7 +10,7 @@ from PIL import Image
 from safetensors import safe_open
 
 import saywhy
-from saywhy.tasks.captioning.generate import generate_captions
+from saywhy.tasks.generation.generate import generate_texts
 from saywhy.toybox import scene
 from saywhy.toybox.language import TYPES, questions
 from saywhy.toybox.language.mentions import mentions
@@ -79,7 +79,7 @@ def test_a_clear_image_is_answered_and_a_blurred_one_is_not(tmp_path):
 def test_caption_accuracy_in_metadata_is_reproduced():
     model = saywhy.load("toybox:captioner")
     drawn = [scene("talk-test", index) for index in range(50_000, 50_000 + SCENES)]
-    said = generate_captions(model, [Image.fromarray(one.image) for one in drawn])
+    said = generate_texts(model, [Image.fromarray(one.image) for one in drawn])
     found = [
         m.right for one, (text,) in zip(drawn, said, strict=True) for m in mentions(text, one) if m.claim == "kind"
     ]

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from saywhy.tasks.captioning.networks import TopDown
+from saywhy.tasks.generation.networks import TopDown
 from saywhy.tasks.regions import as_feature_maps
 from saywhy.tasks.vocabulary import Vocabulary
 from saywhy.toybox import scene

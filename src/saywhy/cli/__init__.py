@@ -16,6 +16,7 @@ from saywhy.cli.count import count
 from saywhy.cli.demo import demo
 from saywhy.cli.explain import explain
 from saywhy.cli.fix import fix
+from saywhy.cli.questions import questions
 from saywhy.cli.score_counts import score_counts
 from saywhy.cli.screen import failure
 from saywhy.cli.tables import datasets, layers, methods, metrics, models, targets, tasks
@@ -63,7 +64,21 @@ app = typer.Typer(
 LISTS = (methods, metrics, targets, models, datasets, tasks, layers)
 """The commands that list the choices."""
 
-for command in (explain, ask, caption, count, score_counts, check, benchmark, fix, textual, *LISTS, train, demo):
+for command in (
+    explain,
+    ask,
+    caption,
+    questions,
+    count,
+    score_counts,
+    check,
+    benchmark,
+    fix,
+    textual,
+    *LISTS,
+    train,
+    demo,
+):
     app.command()(command)
 
 

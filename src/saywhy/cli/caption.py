@@ -51,7 +51,7 @@ def caption(
     from saywhy.progress import reported_to
     from saywhy.tasks.captioning.caption import caption as explain_caption
     from saywhy.tasks.captioning.caption import diverse_captions
-    from saywhy.tasks.captioning.generate import DIVERSITY_PENALTY
+    from saywhy.tasks.generation.generate import DIVERSITY_PENALTY
 
     if diverse is not None and text is not None:
         raise InputError("--diverse generates captions, and --text gives one. Give one of them.")

@@ -213,12 +213,17 @@ def print_table(explanations: Sequence[Any]) -> None:
             "none" if peak is None else f"{int(peak[0])}, {int(peak[1])}",
             row["method"],
             row["layer"],
-            _verdict(row["diagnostics"]),
+            verdict_of(row["diagnostics"]),
         )
     screen.show(table)
 
 
-def _verdict(diagnostics: Sequence[dict[str, str]]) -> str:
+def verdict_of(diagnostics: Sequence[dict[str, str]]) -> str:
+    """Return the worst diagnostic of a map, or "good".
+
+    >>> verdict_of([{"name": "layout", "state": "good"}, {"name": "evidence", "state": "warning"}])
+    'warning: evidence'
+    """
     worst = next((one for state in ("bad", "warning") for one in diagnostics if one["state"] == state), None)
     return "good" if worst is None else f"{worst['state']}: {worst['name']}"
 

@@ -9,7 +9,8 @@ import typer
 from saywhy.errors import InputError, ModelError
 
 RECIPES = {
-    f"toybox:{name}": f"saywhy.toybox.recipes.{name}" for name in ("classifier", "vqa", "ucam", "captioner", "counter")
+    f"toybox:{name}": f"saywhy.toybox.recipes.{name}"
+    for name in ("classifier", "vqa", "ucam", "captioner", "questioner", "counter")
 }
 """The models, and the modules of their recipes, which have more options: ``python -m MODULE --help``."""
 

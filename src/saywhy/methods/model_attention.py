@@ -28,7 +28,7 @@ def model_attention(runner: ModelRunner) -> Tensor:
 
     Args:
         runner: a network whose output has ``attention`` [batch, glimpse or turn, *space], as
-            :class:`saywhy.tasks.vqa.networks.VQAOutput` and :class:`saywhy.tasks.captioning.networks.CaptionOutput` do.
+            :class:`saywhy.tasks.vqa.networks.VQAOutput` and :class:`saywhy.tasks.generation.networks.CaptionOutput` do.
 
     Returns:
         Maps [batch, target, *space] on the grid of that attention, 0 to 1; the values of a map sum to 1.

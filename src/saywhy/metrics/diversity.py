@@ -53,7 +53,7 @@ def distinct(lists: Lists, n: PositiveInt, pooled: Literal["image", "corpus"] = 
     >>> distinct([["a red cat", "a red dog"]], 1), round(distinct([["a red cat", "a red dog"]], 2), 4)
     (0.6666666666666666, 0.5)
     """
-    _check(lists)
+    check_lists(lists)
     pools = [list(one) for one in lists] if pooled == "image" else [[text for one in lists for text in one]]
     shares = []
     for texts in pools:
@@ -76,7 +76,7 @@ def repeated(lists: Lists) -> float:
     >>> repeated([["a cat", "a cat", "a dog", "a cat"]])
     0.5
     """
-    _check(lists)
+    check_lists(lists)
     return sum(1 - len(set(one)) / len(one) for one in lists) / len(lists)
 
 
@@ -97,7 +97,7 @@ def similarity(lists: Lists, quality: Quality | None = None) -> float:
     >>> similarity([["a red cat sits", "a red cat sits"]])
     1.0
     """
-    _check(lists, least=2)
+    check_lists(lists, least=2)
     score = quality or bleu
     means = []
     for one in lists:
@@ -132,8 +132,8 @@ def oracle(lists: Lists, people: Lists, k: int, quality: Quality | None = None) 
     >>> oracle([["a dog", "a red cat sits down"]], [["a red cat sits down"]], k=2)
     1.0
     """
-    _check(lists)
-    _check(people)
+    check_lists(lists)
+    check_lists(people)
     if len(lists) != len(people):
         raise InputError(f"expected reference captions for each of {len(lists)} images, got {len(people)}.")
     k = whole_number("k", k, 1)
@@ -165,7 +165,7 @@ def bleu(text: str, people: Sequence[str]) -> float:
         from sacrebleu.metrics import BLEU
     except ImportError as error:
         raise SaywhyError("BLEU needs the package sacrebleu: pip install 'saywhy[metrics]'") from error
-    _check([people])
+    check_lists([people])
     longest = min(4, max(1, len(text.split())))
     # Effective order changes nothing here, because no order is longer than the caption; without it sacrebleu warns.
     score = BLEU(smooth_method="add-k", smooth_value=1, max_ngram_order=longest, tokenize="none", effective_order=True)
@@ -204,7 +204,12 @@ def _distance(one: Tensor, other: Tensor) -> Tensor:
     return (1 - rank_correlation(one, other)).masked_fill((one == other).all(1), 0.0)
 
 
-def _check(lists: Lists, least: int = 1) -> None:
+def check_lists(lists: Lists, least: int = 1) -> None:
+    """Check that there is a list of texts for every image.
+
+    Raises:
+        InputError: there are no images, or an image has fewer texts than ``least``.
+    """
     nested = _is_list(lists) and bool(lists) and all(_is_list(one) and len(one) >= least for one in lists)
     if not nested or not all(isinstance(text, str) for one in lists for text in one):
         raise InputError(

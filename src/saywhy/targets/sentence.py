@@ -24,7 +24,7 @@ class Sentence(Target):
     """The log-probability of a whole caption without END (Grad-CAM, section 8.1, and its authors' code).
 
     The output must have ``log_probabilities()`` [batch, turn] and ``words`` [batch, turn], as
-    :class:`saywhy.tasks.captioning.networks.CaptionOutput` has.
+    :class:`saywhy.tasks.generation.networks.CaptionOutput` has.
     """
 
     def output_keys(self) -> Iterator[Hashable]:
@@ -90,7 +90,7 @@ def _caption(output: ModelOutput) -> tuple[Tensor, Tensor]:
     if not hasattr(raw, "log_probabilities") or not hasattr(raw, "words"):
         raise TargetError(
             "targets of words need a captioning model whose output has log_probabilities() and words, got "
-            f"{type(raw).__name__}. See saywhy.tasks.captioning.networks.CaptionOutput."
+            f"{type(raw).__name__}. See saywhy.tasks.generation.networks.CaptionOutput."
         )
     log_probabilities, words = raw.log_probabilities(), raw.words
     last = (words != 0).sum(1, keepdim=True) - 1  # END

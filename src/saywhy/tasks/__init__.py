@@ -1,1 +1,1 @@
-"""Tasks: visual question answering, captioning and counting, with the networks of the papers."""
+"""Tasks: visual question answering, captioning, counting and question generation, with the networks of the papers."""

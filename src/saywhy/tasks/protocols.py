@@ -1,4 +1,4 @@
-"""The protocols of models for ``saywhy.ask`` and ``saywhy.caption``; a model of your own can implement them."""
+"""The protocols of models for ``saywhy.ask``, ``saywhy.caption`` and ``saywhy.questions``; yours can implement them."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
@@ -34,7 +34,7 @@ class GeneratesText(Protocol):
     """A network that generates text about images word by word, such as :class:`CaptionModel`.
 
     Its output for an image and a caption must have ``log_probabilities()`` [batch, word] and ``words`` [batch, word],
-    as :class:`saywhy.tasks.captioning.networks.CaptionOutput` has.
+    as :class:`saywhy.tasks.generation.networks.CaptionOutput` has.
     """
 
     def generation(self, images: Tensor) -> Generation:

@@ -1,4 +1,4 @@
-"""The registry of tasks: visual question answering, captioning, counting."""
+"""The registry of tasks: visual question answering, captioning, counting, question generation."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -50,6 +50,7 @@ TASKS: Registry[Task] = Registry(
         "vqa": "saywhy.tasks.vqa",
         "captioning": "saywhy.tasks.captioning",
         "counting": "saywhy.tasks.counting",
+        "questioning": "saywhy.tasks.questioning",
     },
 )
 """Every task. Packages add theirs with the entry point group ``saywhy.tasks``; built-in ones are imported on first use.

@@ -76,12 +76,18 @@ class Notes:
         uncertainty: the :class:`saywhy.uncertainty.report.UncertaintyReport` of the answer, or None.
         side_by_side: whether the maps of all targets are shown side by side, as for several captions.
         map_distances: [batch, 1] by (method, layer), the mean distance between the maps of the targets.
+        target_notes: a line for every target, shown with its maps; empty where there is none.
     """
 
     word_targets: Sequence[int] = ()
     uncertainty: Any = None
     side_by_side: bool = False
     map_distances: Mapping[tuple[str, str], Tensor] = field(default_factory=dict)
+    target_notes: Sequence[str] = ()
+
+    def of_target(self, target: int) -> str:
+        """Return the line of a target; empty where there is none."""
+        return self.target_notes[target] if target < len(self.target_notes) else ""
 
 
 class TaskResultLike(Protocol):

@@ -2,7 +2,7 @@
 
 import { short } from "./maps.js";
 import { blank, drawPeak, heatImage, heatSize } from "./paint.js";
-import { details, groupName, make } from "./words.js";
+import { describe, groupName, make } from "./words.js";
 
 const SIDE = 240; // canvas pixels of the longer side of a small image
 
@@ -46,8 +46,9 @@ export class Sheet {
       input: make("input", { type: "radio", name, onchange: () => this.viewer.pickers.A.pick({ target }) }),
     }));
     const cell = (map, { canvas, input }) => {
-      input.setAttribute("aria-label", `${map.target}: ${details(map)}`);
-      return make("label", { className: "small-map" }, input, canvas, make("span", {}, map.target));
+      input.setAttribute("aria-label", describe(map));
+      const line = map.note ? make("small", {}, map.note) : null;
+      return make("label", { className: "small-map" }, input, canvas, make("span", {}, map.target), line);
     };
     this.choices.replaceChildren(...maps.map((map, i) => cell(map, this.cells[i])));
   }

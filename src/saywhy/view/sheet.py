@@ -15,7 +15,7 @@ from saywhy.view.flat import flat
 from saywhy.view.legend import LegendText, legend
 from saywhy.view.overlay import NARROWEST, has_unseen, heat_over, noted, overlay, stacked
 from saywhy.view.payload import LONGEST_SIDE, dumps, plain, probability, reduced, score, score_name
-from saywhy.view.protocols import ExplanationLike, TaskResultLike, grids, with_notes
+from saywhy.view.protocols import ExplanationLike, Notes, TaskResultLike, grids, with_notes
 from saywhy.view.scale import Scale
 
 GAP = 16
@@ -29,15 +29,18 @@ LOOK = ("scale", "opacity", "threshold", "mark_peak", "draw_box")
 """The parameters of an overlay."""
 
 
-def sheet(explanation: ExplanationLike, *, panel: int = NARROWEST, columns: int = 6) -> Image.Image:
+def sheet(
+    explanation: ExplanationLike, *, panel: int = NARROWEST, columns: int = 6, notes: Notes | None = None
+) -> Image.Image:
     """Return all maps of an explanation: a row for each image, a column for each method, layer and target.
 
     Args:
         explanation: of images, signals or volumes.
         panel: width of a panel in pixels.
         columns: the largest number of maps in a row; more maps continue in the next row.
+        notes: what a task adds to the legends.
     """
-    explanation = flat(explanation)
+    explanation, notes = flat(explanation), notes or Notes()
     rows: list[list[Image.Image]] = []
     for sample, source in enumerate(explanation.images):
         small, crop_box = fitted(source.image, source.crop_box, panel)
@@ -51,7 +54,7 @@ def sheet(explanation: ExplanationLike, *, panel: int = NARROWEST, columns: int 
             for method, layer, stack in grids(explanation)
             for target in range(len(explanation.targets[sample]))
             for scale in [Scale.of(stack[sample, target])]
-            for words in [noted(caption(explanation, sample, target, method, layer), scale)]
+            for words in [noted(caption(explanation, sample, target, method, layer, notes), scale)]
         ]
         for start in range(0, max(1, len(panels)), columns):
             lead = first if start == 0 else Image.new("RGB", (panel, 1), (255, 255, 255))
@@ -92,17 +95,20 @@ def save_png(shown: ExplanationLike | TaskResultLike, path: str | Path) -> Path:
 
     The text chunk "saywhy" of the PNG holds the provenance as JSON.
     """
-    explanation, _ = with_notes(shown)
+    explanation, notes = with_notes(shown)
     note = PngInfo()
     note.add_itxt(KEY, dumps(plain(explanation.provenance)))
-    image = _whole(explanation)
+    image = _whole(explanation, notes)
     with atomic_write(path) as temporary:
         image.save(temporary, "PNG", pnginfo=note)
     return Path(path)
 
 
-def caption(explanation: ExplanationLike, sample: int, target: int, method: str, layer: str) -> LegendText:
+def caption(
+    explanation: ExplanationLike, sample: int, target: int, method: str, layer: str, notes: Notes | None = None
+) -> LegendText:
     """Return the legend text of one map."""
+    line = notes.of_target(target) if notes is not None else ""
     found = explanation.diagnostics.get((method, layer))
     return LegendText(
         target=explanation.targets[sample][target],
@@ -110,6 +116,7 @@ def caption(explanation: ExplanationLike, sample: int, target: int, method: str,
         probability=probability(explanation, sample, target),
         method=method,
         layer=layer,
+        notes=(line,) if line else (),
         diagnostics=_worries(found[sample][target]) if found else (),
         shows=explanation.shows.get(method, "evidence"),
         score_name=score_name(explanation, sample, target),
@@ -133,12 +140,12 @@ def fitted(image: Image.Image, crop_box: CropBox | Tiles, width: int) -> tuple[I
     return small, scaled(crop_box, width / image.width, height / image.height)
 
 
-def _whole(explanation: ExplanationLike) -> Image.Image:
+def _whole(explanation: ExplanationLike, notes: Notes) -> Image.Image:
     """Return the single map with its peak, or a sheet of several maps."""
     pairs = [(method, layer) for method, layer, _ in grids(explanation)]
-    if len(explanation.images) == len(explanation.targets[0]) == len(pairs) == 1:
+    if len(explanation.images) == len(explanation.targets[0]) == len(pairs) == 1 and not notes.target_notes:
         return overlay_of(explanation, 0, 0, *pairs[0], mark_peak=True)
-    return sheet(explanation)
+    return sheet(explanation, notes=notes)
 
 
 def _grid(rows: Sequence[Sequence[Image.Image]], panel: int) -> Image.Image:

@@ -21,11 +21,12 @@ export function groupName() {
   return `saywhy-${groups}`;
 }
 
-/** Score, probability, method and layer of a map. */
+/** The note of a map, its score, probability, method and layer. */
 export function details(map) {
   const score = map.score === null ? [] : [`${map.score_name} ${short(map.score)}`];
   const probability = map.probability === null ? [] : [`probability ${percent(map.probability)}`];
-  return [...score, ...probability, `${map.method} at ${map.layer}`].join(" · ");
+  const line = map.note ? [map.note] : [];
+  return [...line, ...score, ...probability, `${map.method} at ${map.layer}`].join(" · ");
 }
 
 /** A map in one sentence. */

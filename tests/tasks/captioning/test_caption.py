@@ -17,8 +17,8 @@ from saywhy.tasks.captioning.caption import (
     diverse_captions,
     explain_captions,
 )
-from saywhy.tasks.captioning.generate import generate_captions, generate_diverse_captions
-from saywhy.tasks.captioning.networks import CaptionModel, ShowAndTell, TopDown
+from saywhy.tasks.generation.generate import generate_diverse_texts, generate_texts
+from saywhy.tasks.generation.networks import CaptionModel, ShowAndTell, TopDown
 from saywhy.tasks.vocabulary import Vocabulary
 
 KNOWN = Vocabulary.of(["a red cat and a blue mug"])
@@ -39,18 +39,18 @@ def images() -> Tensor:
 
 
 def test_generated_captions_use_known_words_and_are_deterministic(model, images):
-    found = generate_captions(model, images, count=2)
+    found = generate_texts(model, images, count=2)
     assert [len(of_image) for of_image in found] == [2, 2]
     for text in (text for of_image in found for text in of_image):
         assert set(text.split()) <= set(KNOWN.words[4:])
-    assert generate_captions(model, images, count=2) == found
-    assert generate_captions(model, images[1:])[0][0] == generate_captions(model, images)[1][0]
+    assert generate_texts(model, images, count=2) == found
+    assert generate_texts(model, images[1:])[0][0] == generate_texts(model, images)[1][0]
     assert model.module.training
 
 
 @torch.no_grad()
 def test_generated_captions_are_sorted_by_likelihood(model, images):
-    first, second = generate_captions(model, images[:1], count=2)[0]
+    first, second = generate_texts(model, images[:1], count=2)[0]
     network = model.module.eval()
     means = []
     for text in (first, second):
@@ -60,7 +60,7 @@ def test_generated_captions_are_sorted_by_likelihood(model, images):
 
 
 def test_word_maps_sum_to_the_sentence_map(model, images):
-    said = generate_captions(model, images[:1])[0][0]
+    said = generate_texts(model, images[:1])[0][0]
     found = caption(model, images[:1], layer="trunk", relu=False)
     assert found.captions == (said,)
     e = found.explanation
@@ -81,7 +81,7 @@ def test_given_caption_is_explained_word_by_word(model, images):
 def test_model_without_text_output_raises(images):
     network = nn.Sequential(nn.Conv2d(3, 2, 3), nn.Flatten(), nn.Linear(2 * 14 * 14, 2))
     with pytest.raises(InputError, match="expected a model that generates text"):
-        generate_captions(saywhy.load(network), images)
+        generate_texts(saywhy.load(network), images)
 
 
 def test_model_attention_equals_the_network_attention(model, images):
@@ -125,7 +125,7 @@ def test_caption_of_two_images_or_count_0_raises(model, images):
     with pytest.raises(InputError, match="one image, got 2"):
         caption(model, images, layer="trunk")
     with pytest.raises(InputError, match="count must be a whole number of at least 1, got 0"):
-        generate_captions(model, images, count=0)
+        generate_texts(model, images, count=0)
 
 
 def test_class_target_or_missing_caption_raises(model, images):
@@ -144,20 +144,20 @@ def test_a_word_that_is_not_known_keeps_its_name(model, images):
 
 class TestDiverseCaptions:
     def test_beam_groups_have_equal_numbers_of_captions(self, model, images):
-        (found, other) = generate_diverse_captions(model, images, num_beam_groups=3, beams_per_group=2)
+        (found, other) = generate_diverse_texts(model, images, num_beam_groups=3, beams_per_group=2)
         assert [one.group for one in sorted(found, key=lambda one: one.group)] == [0, 0, 1, 1, 2, 2]
         for one in (*found, *other):
             assert set(one.text.split()) <= set(KNOWN.words[4:])
             assert one.log_probability < 0
-        alone = generate_diverse_captions(model, images[1:], num_beam_groups=3, beams_per_group=2)[0]
+        alone = generate_diverse_texts(model, images[1:], num_beam_groups=3, beams_per_group=2)[0]
         assert [(one.text, one.group) for one in alone] == [(one.text, one.group) for one in other]
 
     def test_one_group_equals_beam_search(self, model, images):
-        found = generate_diverse_captions(model, images, num_beam_groups=1, beams_per_group=3)
-        assert [[one.text for one in some] for some in found] == generate_captions(model, images, 3, 3)
+        found = generate_diverse_texts(model, images, num_beam_groups=1, beams_per_group=3)
+        assert [[one.text for one in some] for some in found] == generate_texts(model, images, 3, 3)
         assert all(some == sorted(some, key=lambda one: -one.score) for some in found)
         assert len({one.text for one in found[0]}) == 3
-        same = generate_diverse_captions(model, images, num_beam_groups=2, beams_per_group=3, diversity_penalty=0)
+        same = generate_diverse_texts(model, images, num_beam_groups=2, beams_per_group=3, diversity_penalty=0)
         assert [one.text for one in same[0] if one.group == 1] == [one.text for one in found[0]]
 
     def test_captions_are_explained_with_a_map_each(self, model, images):
@@ -186,7 +186,7 @@ class TestDiverseCaptions:
 
     def test_diverse_captions_are_generated_and_explained(self, model, images):
         found = diverse_captions(model, images[:1], 2, 2, layer="trunk", relu=False)
-        wanted = generate_diverse_captions(model, images[:1], 2, 2)[0]
+        wanted = generate_diverse_texts(model, images[:1], 2, 2)[0]
         assert list(found.diverse) == wanted
         assert found.captions == tuple(dict.fromkeys(one.text for one in wanted))
 
@@ -194,4 +194,4 @@ class TestDiverseCaptions:
         with pytest.raises(InputError, match="no caption"):
             explain_captions(model, images[:1], [])
         with pytest.raises(MethodError, match="diversity_penalty"):
-            generate_diverse_captions(model, images, diversity_penalty=-1)
+            generate_diverse_texts(model, images, diversity_penalty=-1)

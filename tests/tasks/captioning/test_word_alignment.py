@@ -18,8 +18,8 @@ from saywhy.alignment.importance import region_importance
 from saywhy.alignment.region_methods import REGION_METHODS, RegionBatch, region_method
 from saywhy.errors import InputError
 from saywhy.metrics.correlation import rank_correlation
-from saywhy.tasks.captioning.networks import ShowAndTell, TopDown
 from saywhy.tasks.captioning.word_alignment import CaptionItems, word_output, word_task
+from saywhy.tasks.generation.networks import ShowAndTell, TopDown
 from saywhy.training.loop import Plan
 
 CHANNELS, REGIONS, WORDS = 5, 6, 11

@@ -3,25 +3,21 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from pkgutil import resolve_name
 from typing import Any
-
-from torch import Tensor
 
 from saywhy.errors import InputError
 from saywhy.explain import explain
-from saywhy.explanation import Explanation, Metadata
-from saywhy.metrics.diversity import map_distance
+from saywhy.explanation import Explanation
 from saywhy.models import Model, load
-from saywhy.models.inputs import SEPARATOR, Batch, as_batch
 from saywhy.shapes import Scores
 from saywhy.targets import Sentence, Words
-from saywhy.tasks.captioning.generate import (
+from saywhy.tasks.generation.explain import explain_texts, load_result, map_distances, one_image, save_result
+from saywhy.tasks.generation.generate import (
     DIVERSITY_PENALTY,
-    DiverseCaption,
-    captioner,
-    generate_captions,
-    generate_diverse_captions,
+    GeneratedText,
+    generate_diverse_texts,
+    generate_texts,
+    text_generator,
 )
 from saywhy.tasks.vocabulary import words_of
 
@@ -54,7 +50,7 @@ class CaptionExplanation:
     def save(self, path: "str | Path") -> Path:
         """Write a page (``.html``), the overlays (``.png``) or the maps (``.npz``)."""
         task = {"kind": "caption", "words": self.words, "captions": self.captions, "unknown_words": self.unknown_words}
-        return _save(self, Path(path), task)
+        return save_result(self, Path(path), task)
 
     @staticmethod
     def load(path: "str | Path") -> "CaptionExplanation":
@@ -63,7 +59,7 @@ class CaptionExplanation:
         Raises:
             InputError: the file is missing, or holds no caption.
         """
-        explanation, task = _load(Path(path), "caption")
+        explanation, task = load_result(Path(path), "caption")
         words, captions, unknown = (tuple(task[name]) for name in ("words", "captions", "unknown_words"))
         return CaptionExplanation(" ".join(words), words, explanation, captions, unknown)
 
@@ -81,7 +77,7 @@ class CaptionsExplanation:
 
     captions: tuple[str, ...]
     explanation: Explanation
-    diverse: tuple[DiverseCaption, ...] = ()
+    diverse: tuple[GeneratedText, ...] = ()
     unknown_words: tuple[str, ...] = ()
 
     @property
@@ -96,15 +92,13 @@ class CaptionsExplanation:
         It is the mean over pairs of captions of 1 minus the rank correlation of their maps
         (:func:`saywhy.metrics.diversity.map_distance`): from 0 (the same ranking) to 2; 1 for uncorrelated maps.
         """
-        if len(self.captions) < 2:
-            return {}
-        return {pair: map_distance(self.explanation[pair]) for pair in self.explanation.pairs}
+        return map_distances(self.explanation)
 
     def save(self, path: "str | Path") -> Path:
         """Write a page (``.html``), the overlays (``.png``) or the maps (``.npz``)."""
         diverse = [asdict(one) for one in self.diverse]
         task = {"kind": "captions", "diverse": diverse, "unknown_words": self.unknown_words}
-        return _save(self, Path(path), task)
+        return save_result(self, Path(path), task)
 
     @staticmethod
     def load(path: "str | Path") -> "CaptionsExplanation":
@@ -113,8 +107,8 @@ class CaptionsExplanation:
         Raises:
             InputError: the file is missing, or holds no captions.
         """
-        explanation, task = _load(Path(path), "captions")
-        diverse = tuple(DiverseCaption(**one) for one in task["diverse"])
+        explanation, task = load_result(Path(path), "captions")
+        diverse = tuple(GeneratedText(**one) for one in task["diverse"])
         return CaptionsExplanation(tuple(explanation.targets[0]), explanation, diverse, tuple(task["unknown_words"]))
 
 
@@ -143,10 +137,10 @@ def caption(
     """
     model = model if isinstance(model, Model) else load(model)
     if text is None:
-        captioner(model)  # refuse what generates no text before the image is read
+        text_generator(model)  # refuse what generates no text before the image is read
     model.image_and_text_names()
-    batch = _one_image(model, image)
-    generated = tuple(generate_captions(model, batch, count)[0]) if text is None else ()
+    batch = one_image(model, image)
+    generated = tuple(generate_texts(model, batch, count)[0]) if text is None else ()
     explained = generated[0] if text is None else text
     found = explain(model, batch.with_texts(model, [explained]), [Sentence(), Words()], method, **settings)
     words = tuple(words_of(explained))  # an unknown word keeps its name
@@ -168,12 +162,12 @@ def diverse_captions(
 
     Args:
         model, image, method, settings: as for :func:`caption`.
-        num_beam_groups, beams_per_group, diversity_penalty: as for :func:`generate_diverse_captions`.
+        num_beam_groups, beams_per_group, diversity_penalty: as for :func:`generate_diverse_texts`.
     """
     model = model if isinstance(model, Model) else load(model)
-    captioner(model)
-    batch = _one_image(model, image)
-    diverse = tuple(generate_diverse_captions(model, batch, num_beam_groups, beams_per_group, diversity_penalty)[0])
+    text_generator(model)
+    batch = one_image(model, image)
+    diverse = tuple(generate_diverse_texts(model, batch, num_beam_groups, beams_per_group, diversity_penalty)[0])
     found = explain_captions(model, batch, [one.text for one in diverse], method, **settings)
     return replace(found, diverse=diverse)
 
@@ -189,56 +183,6 @@ def explain_captions(
     captions = list(dict.fromkeys(" ".join(words_of(text)) for text in texts))
     if not captions:
         raise InputError("there is no caption to explain. Give at least one text.")
-    model.image_and_text_names()
-    found = explain(model, _one_image(model, image).with_texts(model, captions), Sentence(), method, **settings)
-    metadata = Metadata(
-        images=lambda: (replace(found.images[0], name=found.images[0].name.partition(SEPARATOR)[0]),),
-        diagnostics=lambda: {pair: [[row[0] for row in found.diagnostics[pair]]] for pair in found.pairs},
-        provenance=lambda: found.provenance,
-    )
-    explanation = replace(
-        found,
-        targets=[captions],
-        classes=found.classes.mT,
-        scores=found.scores.mT,
-        values={pair: _as_targets(found[pair]) for pair in found.pairs},
-        completeness_errors={pair: error.mT for pair, error in found.completeness_errors.items()},
-        metadata=metadata,
-        rerunner=None,
-        unavailable=NO_EXPLAINER,
-    )
+    explanation = explain_texts(model, image, captions, method, NO_EXPLAINER, **settings)
     unknown = tuple(dict.fromkeys(word for text in captions for word in model.unknown(text)))
     return CaptionsExplanation(tuple(captions), explanation, unknown_words=unknown)
-
-
-def _as_targets(maps: Tensor) -> Tensor:
-    """Turn the maps of several samples with one target into those of one sample with several targets."""
-    return maps.transpose(0, 1)
-
-
-def _one_image(model: Model, image: Any) -> Batch:
-    batch: Batch = as_batch(replace(model, texts={}), image)
-    if batch.size != 1:
-        raise InputError(
-            f"expected one image, got {batch.size}. Explain the images one by one, or give a caption for each: "
-            "explain(model, {'image': […], 'caption': […]}, [Sentence(), Words()])."
-        )
-    return batch
-
-
-def _save(result: Any, file: Path, task: dict[str, Any]) -> Path:
-    """Write the result of the task: its explanation and its own fields."""
-    if file.suffix.lower() == ".html":
-        resolve_name("saywhy.view.report:save_html")(result, file)
-    elif file.suffix.lower() == ".npz":
-        resolve_name("saywhy.io.npz:save_npz")(result.explanation, file, task)
-    else:
-        result.explanation.save(file)
-    return file
-
-
-def _load(file: Path, kind: str) -> tuple[Explanation, dict[str, Any]]:
-    explanation, task = resolve_name("saywhy.io.npz:load_with_task")(file)
-    if not isinstance(task, dict) or task.get("kind") != kind:
-        raise InputError(f"'{file}' holds no {kind}. Read it with saywhy.Explanation.load.")
-    return explanation, task

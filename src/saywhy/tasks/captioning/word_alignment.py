@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from saywhy.alignment.align import RegionOutput, RegionTask
 from saywhy.errors import InputError
-from saywhy.tasks.captioning.networks import CaptionOutput
+from saywhy.tasks.generation.networks import CaptionOutput
 from saywhy.tasks.regions import Regions, as_feature_maps
 from saywhy.tasks.vocabulary import Sentences
 from saywhy.validation import whole_number
@@ -75,7 +75,7 @@ def word_output(network: nn.Module, regions: Regions, words: CaptionItems) -> Re
 
     Args:
         network: takes features [item, channel, region, 1] and captions, and returns a
-            :class:`~saywhy.tasks.captioning.networks.CaptionOutput`.
+            :class:`~saywhy.tasks.generation.networks.CaptionOutput`.
         regions: [item, region, channel] of the image of every item; for importances they require a gradient.
         words: the items.
 

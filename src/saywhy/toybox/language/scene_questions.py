@@ -39,3 +39,22 @@ def keep_probability(split: str, answer: str) -> float:
         return 1.0
     even = ANSWERS.index(answer) % 2 == 0
     return FAVOURED if even != (split == "priors-test") else OTHER
+
+
+def asked(scene: Scene, people: int = 5) -> tuple[SceneQuestion, ...]:
+    """Return what several simulated people ask about a scene, one question each; the same scene gives the same ones.
+
+    Each picks a type at random among those that the scene allows. Two may ask the same.
+
+    >>> from saywhy.toybox import scene
+    >>> [question.text for question in asked(scene("talk-test", 1), 2)]
+    ['what is brown?', 'is the flower above the guitar?']
+    """
+    found = []
+    for person in range(people):
+        rng = SeededRandom("toybox", "asked", scene.split, scene.index, person)
+        question = None
+        while question is None:  # some types are impossible in some scenes; "exists" is possible in all
+            question = ask(scene, rng.choice(tuple(TYPES)), rng)
+        found.append(question)
+    return tuple(found)

@@ -23,8 +23,8 @@ def load(name: str, weights: Any = None) -> Model:
     """Return a Toybox model.
 
     ``classifier`` is a multi-label classifier of the kinds in an image; ``vqa`` answers questions about an image;
-    ``ucam`` also estimates its uncertainty; ``captioner`` describes an image. ``counter`` counts the objects of every
-    kind.
+    ``ucam`` also estimates its uncertainty; ``captioner`` describes an image; ``questioner`` asks questions about one;
+    ``counter`` counts the objects of every kind.
 
     Args:
         name: of the model.
@@ -81,7 +81,7 @@ def _vqa_model(name: str, weights: Any, head: Callable[[int, int], Any]) -> Mode
 
 
 def _captioner(weights: Any) -> Model:
-    from saywhy.tasks.captioning.networks import CaptionModel
+    from saywhy.tasks.generation.networks import CaptionModel
     from saywhy.tasks.vocabulary import Vocabulary
     from saywhy.toybox.models.vision_language import ToyboxCaptionHead, ToyboxTrunk
 
@@ -92,6 +92,27 @@ def _captioner(weights: Any) -> Model:
     return Model(
         module, "toybox:captioner", _preprocess(), known.words, texts={"caption": known.batch}, layer=TRUNK_LAYER
     )
+
+
+def _questioner(weights: Any) -> Model:
+    from saywhy.tasks.questioning.networks import QuestionGenerator
+    from saywhy.tasks.vocabulary import Vocabulary
+    from saywhy.toybox.models.vision_language import ToyboxTrunk, question_head
+
+    shipped = "toybox-questioner"
+    if weights in (None, "random") and not (files("saywhy.toybox") / "weights" / f"{shipped}.safetensors").is_file():
+        raise WeightsError(
+            "the weights of toybox:questioner do not ship yet. Train them with `saywhy train toybox:questioner -o "
+            "questioner.safetensors`, and give the file as weights."
+        )
+    with _file(weights, shipped) as path:
+        metadata = _metadata(path)
+    known = Vocabulary(tuple(metadata["words"].split("\n")))
+    attention = metadata.get("attention", "true") == "true"
+    module = QuestionGenerator(ToyboxTrunk(), question_head(len(known), attention))
+    _fill(module, weights, shipped)
+    texts = {"question": known.batch}
+    return Model(module, "toybox:questioner", _preprocess(), known.words, texts=texts, layer=TRUNK_LAYER)
 
 
 def _counter(weights: Any) -> Model:
@@ -118,7 +139,14 @@ def _counter(weights: Any) -> Model:
     return Model(module, "toybox:counter", whole, tuple(KINDS), output="counts", layer=COUNTER_LAYER, scale="value")
 
 
-_MODELS = {"classifier": _classifier, "vqa": _vqa, "ucam": _ucam, "captioner": _captioner, "counter": _counter}
+_MODELS = {
+    "classifier": _classifier,
+    "vqa": _vqa,
+    "ucam": _ucam,
+    "captioner": _captioner,
+    "questioner": _questioner,
+    "counter": _counter,
+}
 
 
 def _preprocess() -> Preprocess:

@@ -1,4 +1,4 @@
-"""The VQA and captioning networks of Toybox, on a visual trunk that reuses the classifier.
+"""The networks of Toybox for VQA, captioning and question generation, on a visual trunk that reuses the classifier.
 
 All visual information passes through one layer, ``trunk.features``: the classifier's feature maps at several depths,
 the colours and the positions, combined by two convolutions. So a saliency map at that layer covers all visual evidence.
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from saywhy.shapes import FeatureMaps, Images
-from saywhy.tasks.captioning.networks import TopDown
+from saywhy.tasks.generation.networks import ShowAndTell, TopDown
 from saywhy.tasks.vocabulary import Sentences
 from saywhy.tasks.vqa.networks import AttentionPooling, Glimpses, VQAHead
 from saywhy.toybox import COLOURS, KINDS
@@ -265,6 +265,19 @@ class ToyboxCaptionHead(TopDown):
         found = self.objects(features)
         counted = torch.einsum("bt,btc->bc", found.present, found.objects[:, :, -TRAITS:])
         return torch.cat([super().global_feature(features), counted], 1)
+
+
+def question_head(words: int, attention: bool) -> "ToyboxCaptionHead | ShowAndTell":
+    """Return the head of Toybox's question generator: that of its captioner, or one without attention.
+
+    Without attention the image is the mean of the features, the first input of an LSTM.
+
+    >>> [type(question_head(9, attention)).__name__ for attention in (True, False)]
+    ['ToyboxCaptionHead', 'ShowAndTell']
+    """
+    if attention:
+        return ToyboxCaptionHead(words)
+    return ShowAndTell(CHANNELS, words, embedded=64, hidden=192, dropout=0.1)
 
 
 def places(features: FeatureMaps) -> Float[Tensor, "batch 2 rows columns"]:

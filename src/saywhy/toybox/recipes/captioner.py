@@ -13,21 +13,20 @@ from typing import Annotated
 import torch
 import typer
 from rich.progress import Progress
-from torch import Tensor, nn
 
 from saywhy.models import load
-from saywhy.tasks.captioning.generate import decode_captions
-from saywhy.tasks.captioning.networks import CaptionModel, TopDown, head_generation
+from saywhy.tasks.generation.networks import CaptionModel
+from saywhy.tasks.generation.train import learn
 from saywhy.tasks.vocabulary import Vocabulary
 from saywhy.tasks.vqa.networks import VQAModel
 from saywhy.toybox import Scene, scene
 from saywhy.toybox.language.mentions import mentions
-from saywhy.toybox.models.classifier import normalised
 from saywhy.toybox.models.vision_language import ToyboxCaptionHead
 from saywhy.toybox.recipes.language_data import draw_language_data
+from saywhy.toybox.recipes.text_heads import describe, trunk_features
 from saywhy.training.checkpoint import check_name, half, remove_checkpoint, save_weights
 from saywhy.training.command import Accelerator, DeviceCount, Threads, run_recipe
-from saywhy.training.loop import HERE, Devices, Plan, Tell, optimize, step_generator
+from saywhy.training.loop import HERE, Devices, Plan
 
 SCENES = 12_000
 TEST_SCENES = 1_000
@@ -43,52 +42,6 @@ def fresh(seed: int, known: Vocabulary, vqa: VQAModel) -> CaptionModel:
     head.objects.load_state_dict(vqa.head.objects.state_dict())  # type: ignore[union-attr]
     vqa.trunk.requires_grad_(False)
     return CaptionModel(vqa.trunk.eval(), head)
-
-
-def trunk_features(trunk: nn.Module, images: Tensor) -> Tensor:
-    """Return the features of images (uint8): [scene, channel, 16, 16], float16."""
-    trunk.eval()
-    with torch.inference_mode():
-        return torch.cat([trunk(normalised(part.float() / 255)).half() for part in images.split(100)])
-
-
-def learn(
-    network: CaptionModel,
-    features: Tensor,
-    captions: Tensor,
-    plan: Plan,
-    steps: int = STEPS,
-    checkpoint: Path | None = None,
-    report: Tell | None = None,
-    every: int = 100,
-    devices: Devices = HERE,
-) -> float:
-    """Train the head in place on one caption [scene, caption, word] per scene of a batch; returns the seconds.
-
-    See :func:`saywhy.training.loop.optimize`.
-    """
-
-    def loss(model: nn.Module, step: int, share: slice) -> Tensor:
-        generator = step_generator(plan.seed, -1 - step)
-        taken = torch.randint(len(features), (plan.batch,), generator=generator)
-        which = torch.randint(captions.shape[1], (plan.batch,), generator=generator)
-        taken, which = taken[share], which[share]
-        words = captions[taken, which]
-        words = words[:, : int((words != 0).sum(1).max())]
-        value: Tensor = model(features[taken].float(), words).cross_entropy()
-        return value
-
-    checksum = float(features[:8].double().sum())  # it differs if the trunk was trained again
-    settings = {**plan.settings(), "scenes": len(features), "steps": steps, "features_checksum": checksum}
-    return optimize(network.head, loss, steps, plan, settings, checkpoint, every, report, devices)
-
-
-def describe(head: TopDown, features: Tensor, known: Vocabulary) -> list[str]:
-    """Return a generated caption of every image."""
-    head.eval()
-    with torch.inference_mode():
-        parts = [decode_captions(head_generation(head, part)) for part in features.float().split(50)]
-    return [known.decode(found.sentence(i)) for found in parts for i in range(len(found.words))]
 
 
 def mention_accuracy(texts: list[str], split: str) -> dict[str, float]:
@@ -131,7 +84,7 @@ def train(
     features = trunk_features(network.trunk, training.images)
     bar, drawing = progress.add_task("training", total=steps, loss=""), perf_counter() - begin
     trained = learn(
-        network,
+        network.head,
         features,
         training.captions(known),
         plan,

@@ -1,6 +1,6 @@
 """The recipe of the up-down captioner on regions of Toybox, the base model of HINT for captioning.
 
-The network is :class:`saywhy.tasks.captioning.networks.TopDown` (Anderson et al., 2018) on frozen region features. It
+The network is :class:`saywhy.tasks.generation.networks.TopDown` (Anderson et al., 2018) on frozen region features. It
 learns from ``biased-train``, where each kind is nearly always at its home, so that the same kinds occur together, and
 is evaluated on ``biased-val``, which is alike, and on ``biased-test``, where no kind is at its home: a robust split as
 that of Lu et al. (2018), on which HINT was evaluated.
@@ -12,14 +12,14 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from saywhy.tasks.captioning.networks import TopDown
+from saywhy.tasks.generation.networks import TopDown
 from saywhy.tasks.regions import as_feature_maps
 from saywhy.tasks.vocabulary import Vocabulary
 from saywhy.toybox import Scene
 from saywhy.toybox.language.mentions import NOUNS, mentions
 from saywhy.toybox.recipes.caption_regions import CaptionRegionData
-from saywhy.toybox.recipes.captioner import describe
 from saywhy.toybox.recipes.region_data import REGION_CHANNELS
+from saywhy.toybox.recipes.text_heads import describe
 from saywhy.training.loop import HERE, Devices, Plan, Tell, optimize, step_generator
 
 HIDDEN = 96

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from oracles import up_down as oracle
-from saywhy.tasks.captioning.networks import CaptionModel, ShowAndTell, TopDown, with_end
+from saywhy.tasks.generation.networks import CaptionModel, ShowAndTell, TopDown, with_end
 from saywhy.tasks.regions import as_feature_maps
 
 CHANNELS, WORDS = 6, 11

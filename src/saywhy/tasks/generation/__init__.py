@@ -1,0 +1,1 @@
+"""What tasks that generate text share: networks, decoding, explanations of several texts, and training."""
