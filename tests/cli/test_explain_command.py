@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -101,6 +102,30 @@ def test_output_folder_gets_one_file_per_image(run: Run, here: Path) -> None:
     assert ran.code == 0
     assert sorted(p.name for p in (here / "maps").iterdir()) == ["a-2.png", "a.png", "b.png"]
     assert ran.err.count("wrote maps/") == 3
+
+
+def test_no_map_is_called_trusted_before_it_is_tested(run: Run, here: Path) -> None:
+    ran = run("explain", A, *MODEL, "-t", "cat")
+    assert "technical checks" in ran.out
+    assert "trusted" not in ran.out
+    assert "can these maps be trusted? not tested yet: run `saywhy check`, or `saywhy explain --check`" in ran.err
+    assert '"verdict":null' in (here / "why.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_check_tests_every_map_and_embeds_the_verdicts(run: Run, here: Path) -> None:
+    ran = run("explain", A, *MODEL, "-t", "cat", "-t", "dog", "--check", "-o", "why.html")
+    assert ran.code == 0
+    summaries = [line for line in ran.out.splitlines() if re.search(r"(passed all|failed \d of \d+) checks", line)]
+    assert len(summaries) == 2
+    assert "not tested yet" not in ran.err
+    page = (here / "why.html").read_text(encoding="utf-8")
+    assert page.count('"verdict":{"passed":') == 2
+    found = json.loads(run("explain", A, *MODEL, "-t", "cat", "--check", "--json").out)[0]["maps"][0]["verdict"]
+    e = saywhy.explain(saywhy.load("mine.py:network"), A, "cat")
+    (verdict,) = saywhy.checks.verdicts(e)[0]
+    assert (found["passed"], found["summary"]) == (verdict.passed, verdict.summary)
+    assert [one["name"] for one in found["checks"]] == [one.name for one in verdict.results]
 
 
 def test_methods_layers_and_targets_are_combined(run: Run) -> None:

@@ -63,6 +63,9 @@ def explain(
         int | None, typer.Option(help="Perturbed images per forward pass; does not change the result.")
     ] = (None),
     seed: Annotated[int, typer.Option(help="Random seed of the method.")] = 0,
+    check: Annotated[
+        bool, typer.Option("--check", help="Test every map (about 130 forward passes each), as `saywhy check` does.")
+    ] = False,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="FILE.html (all images), FILE.png or FILE.npz (one image), or a folder."),
@@ -72,6 +75,7 @@ def explain(
     ] = False,
 ) -> None:
     """Compute saliency maps of the outputs of a model for images."""
+    from saywhy.checks import checked
     from saywhy.explain import explain as compute
     from saywhy.images import images_in
     from saywhy.models import load
@@ -92,21 +96,20 @@ def explain(
             steps.now(f"explaining {file.name}")
             try:
                 with reported_to(steps.within(f"explaining {file.name}")):
-                    explanations.append(
-                        compute(
-                            loaded,
-                            file,
-                            wanted or None,
-                            method or "gradcam",
-                            layer or None,
-                            score=score,
-                            fuse=fuse,
-                            precision=precision,
-                            batch_size=batch_size,
-                            seed=seed,
-                            **parameters,
-                        )
+                    found = compute(
+                        loaded,
+                        file,
+                        wanted or None,
+                        method or "gradcam",
+                        layer or None,
+                        score=score,
+                        fuse=fuse,
+                        precision=precision,
+                        batch_size=batch_size,
+                        seed=seed,
+                        **parameters,
                     )
+                    explanations.append(checked(found, seed=seed) if check else found)
             except ImageError as error:  # one damaged image does not stop the others
                 failed.append(str(error))
             steps.done()
@@ -184,23 +187,27 @@ def _file_names(explanations: Sequence[Any]) -> list[str]:
     """Return a file name for each image; equal names get numbers, so that no file is overwritten."""
     names: list[str] = []
     for explanation in explanations:
-        stem = Path(explanation.images[0].name).stem
+        stem = Path(getattr(explanation, "explanation", explanation).images[0].name).stem
         same = (f"{stem}-{count}.png" for count in itertools.count(2))
         names.append(next(name for name in (f"{stem}.png", *itertools.islice(same, len(names))) if name not in names))
     return names
 
 
 def print_table(explanations: Sequence[Any]) -> None:
-    """Print a row for every map: target, probability, score, peak and diagnostics."""
+    """Print a row for every map: target, probability, score, peak, technical checks, and the verdict if there is one.
+
+    Without a verdict a line on standard error says that the maps were not tested.
+    """
     from saywhy.view.legend import percent
 
-    kind = explanations[0].score
+    rows = [row for e in explanations for row in record(e)["maps"]]
+    kind = getattr(explanations[0], "explanation", explanations[0]).score
     numbers = ("probability", "score" if kind == "logit" else f"score ({kind})", "peak x, y")
-    table = screen.table(
-        "image", "target", *numbers, "method", "layer", "diagnostics", right=numbers, whole=("method",)
-    )
+    tested = all("verdict" in row for row in rows)
+    heads = ("image", "target", *numbers, "method", "layer", "technical checks", *["can it be trusted?"] * tested)
+    table = screen.table(*heads, right=numbers, whole=("method",))
     last = None
-    for row in (r for e in explanations for r in record(e)["maps"]):
+    for row in rows:
         peak = row["peak"]
         # On a terminal an image is named once; in a pipe every line names it.
         repeated = screen.results.is_terminal and row["image"] == last
@@ -213,18 +220,24 @@ def print_table(explanations: Sequence[Any]) -> None:
             "none" if peak is None else f"{int(peak[0])}, {int(peak[1])}",
             row["method"],
             row["layer"],
-            _verdict(row["diagnostics"]),
+            _worst(row["diagnostics"]),
+            *([row["verdict"]["summary"]] if tested else []),
         )
     screen.show(table)
+    if not tested:
+        screen.note("can these maps be trusted? not tested yet: run `saywhy check`, or `saywhy explain --check`")
 
 
-def _verdict(diagnostics: Sequence[dict[str, str]]) -> str:
+def _worst(diagnostics: Sequence[dict[str, str]]) -> str:
     worst = next((one for state in ("bad", "warning") for one in diagnostics if one["state"] == state), None)
-    return "good" if worst is None else f"{worst['state']}: {worst['name']}"
+    return "ok" if worst is None else f"{worst['state']}: {worst['name']}"
 
 
-def record(explanation: Any) -> dict[str, Any]:
-    """Return an explanation of one image as JSON data."""
+def record(shown: Any) -> dict[str, Any]:
+    """Return an explanation of one image, or a checked one, as JSON data."""
+    from saywhy.view.trust import verdict_entry
+
+    explanation, tested = getattr(shown, "explanation", shown), getattr(shown, "tested", {})
     source = explanation.images[0]
     maps = []
     for method, layer in explanation.pairs:
@@ -248,6 +261,7 @@ def record(explanation: Any) -> dict[str, Any]:
                         for d in explanation.diagnostics[method, layer][0][t]
                     ],
                 }
+                | ({"verdict": verdict_entry(tested[method, layer][0][t])} if tested else {})
             )
     return {
         "image": source.name,

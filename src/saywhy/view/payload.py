@@ -28,6 +28,7 @@ from saywhy.view.protocols import (
     grids,
     with_notes,
 )
+from saywhy.view.trust import VerdictEntry, check_command, verdict_entry
 
 FORMAT = "saywhy-view/2"
 LONGEST_SIDE = 1600
@@ -58,11 +59,16 @@ MapEntry = TypedDict(
         "grid": list[int],
         "values": str,
         "diagnostics": list[DiagnosticEntry],
+        "verdict": VerdictEntry | None,
+        "check": str,
         "peak": list[float] | None,
         "box": list[float] | None,
     },
 )
-"""One map: target, method, layer and score, the raw values [h, w], what they mean, and diagnostics."""
+"""One map: target, method, layer and score, the raw values [h, w], what they mean, diagnostics, and the verdict.
+
+``check`` is the command, or the call in Python, that tests the map.
+"""
 
 
 class TileEntry(TypedDict):
@@ -301,12 +307,14 @@ def _map(
     grid = as_grid(values)
     point = peak(grid, source.crop_box)
     found = explanation.diagnostics.get((method, layer))
+    name = explanation.targets[sample][target]
+    word = target in notes.word_targets
     return {
         "method": method,
         "layer": layer,
         "shows": explanation.shows.get(method, "evidence"),
-        "target": explanation.targets[sample][target],
-        "word": target in notes.word_targets,
+        "target": name,
+        "word": word,
         "class": int(explanation.classes[sample, target]),
         "score": score(explanation, sample, target),
         "score_name": score_name(explanation, sample, target),
@@ -314,6 +322,8 @@ def _map(
         "grid": list(grid.shape),
         "values": _base64(grid.astype("<f4").tobytes()),
         "diagnostics": [_diagnostic(one) for one in found[sample][target]] if found else [],
+        "verdict": verdict_entry(notes.verdict(sample, target, method, layer)),
+        "check": check_command(explanation.provenance, source.name, "" if word else name, method),
         "peak": list(point) if point else None,
         "box": _box_at(grid, source.crop_box, source.image.size, shown),
     }
