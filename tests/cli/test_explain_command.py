@@ -171,6 +171,15 @@ def test_target_expressions_are_parsed(run: Run, words: list[str], names: list[s
     assert [m["target"] for m in json.loads(ran.out)[0]["maps"]] == names
 
 
+def test_labels_come_from_a_file(run: Run, here: Path) -> None:
+    (here / "names.txt").write_text("hen\nowl\nfox\nelk\n")
+    for command in (("explain", A), ("check", A)):
+        ran = run(*command, *MODEL, "--labels", "names.txt", "-t", "owl", "--json")
+        assert ran.code == 0, ran.err
+        assert '"target": "owl"' in ran.out
+    assert_one_sentence(run("explain", A, *MODEL, "--labels", "none.txt"), "none.txt", "cannot be read")
+
+
 def test_top_k_explains_the_most_probable_classes(run: Run) -> None:
     maps = json.loads(run("explain", A, *MODEL, "-k", "3", "--json").out)[0]["maps"]
     probabilities = [m["probability"] for m in maps]

@@ -64,6 +64,7 @@ def ask(
         first = records[0] | {"uncertainty_report": found.uncertainty.record()}
         screen.say_json([first, *records[1:]])
     else:
+        screen.about(loaded)
         screen.unknown_words(loaded, question)
         print_table([part.explanation for part in parts])
         print_uncertainty(found.uncertainty)

@@ -88,6 +88,7 @@ def caption(
             about |= {"diverse_captions": [asdict(one) for one in found.diverse], "map_distance": distances}
         screen.say_json({**about, **record(found.explanation)})
     else:
+        screen.about(loaded)
         screen.unknown_words(loaded, str(captions[0]))
         if shape is not None:
             screen.say("group  mean log-probability  caption")

@@ -25,12 +25,17 @@ Weights = Annotated[
         "--weights", "-w", help="A safetensors file, a state dict, or 'random'; pretrained weights by default."
     ),
 ]
+Labels = Annotated[
+    Path | None,
+    typer.Option("--labels", help="A file with the names of the classes: one a line, or JSON (list, class_to_idx)."),
+]
 
 
 def explain(
     images: Annotated[list[Path], typer.Argument(help="Images, or folders of images.", show_default=False)],
     model: ModelName = DEFAULT_MODEL,
     weights: Weights = None,
+    labels: Labels = None,
     target: Annotated[
         list[str] | None,
         typer.Option(
@@ -88,7 +93,7 @@ def explain(
     explanations, failed = [], []
     with screen.noted_warnings(), screen.Steps(len(files) + 1) as steps:
         steps.now(f"loading {model}")
-        loaded = load(model, weights, input_size=input_size)
+        loaded = load(model, weights, labels=labels, input_size=input_size)
         steps.done()
         wanted: Any = [parse_target(text, loaded.labels) for text in target or []]
         wanted += [Top(top)] if top is not None else []
@@ -118,7 +123,7 @@ def explain(
         if as_json:
             screen.say_json([record(e) for e in explanations])
         else:
-            screen.note(f"model {loaded.name}")
+            screen.about(loaded)
             print_table(explanations)
         for path in paths:
             screen.written(path)

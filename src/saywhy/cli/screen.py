@@ -89,6 +89,12 @@ def unknown_words(model: Any, text: str) -> None:
         note(f"not in the vocabulary of {model.name}: {', '.join(map(repr, unknown))}")
 
 
+def about(model: Any) -> None:
+    """Print the name of a model, and what it knows if it is a demo model."""
+    knows = "" if model.domain is None else f", a demo model that knows only {model.domain.kind}; give yours as --model"
+    note(f"model {model.name}{knows}")
+
+
 def note(message: str) -> None:
     """Print a message on standard error."""
     _note("", message)

@@ -117,7 +117,10 @@ class DistanceEntry(TypedDict):
 
 
 class ImageEntry(TypedDict):
-    """One image with all of its maps, ordered by method, then layer, then target."""
+    """One image with all of its maps, ordered by method, then layer, then target.
+
+    ``objection``: why the model does not know images of this kind; empty where it does.
+    """
 
     name: str
     width: int
@@ -126,6 +129,7 @@ class ImageEntry(TypedDict):
     crop_box: list[float]
     tiles: list[TileEntry]
     maps: list[MapEntry]
+    objection: str
     certainty: CertaintyEntry | None
     side_by_side: bool
     distances: list[DistanceEntry]
@@ -250,6 +254,7 @@ def _image(explanation: ExplanationLike, notes: Notes, index: int) -> ImageEntry
         "crop_box": _edges(whole(source.image.size) if isinstance(source.crop_box, Tiles) else source.crop_box),
         "tiles": _tiles(source),
         "maps": maps,
+        "objection": getattr(source, "objection", ""),
         "certainty": _certainty(notes.uncertainty),
         "side_by_side": notes.side_by_side,
         "distances": [

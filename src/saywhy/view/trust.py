@@ -52,6 +52,8 @@ def check_command(provenance: Mapping[str, Any], image: str, target: str, method
 
     >>> check_command({"model": "torchvision:resnet50"}, "a b.jpg", "tiger cat", "gradcam")
     "saywhy check 'a b.jpg' --model torchvision:resnet50 --target 'tiger cat' --method gradcam"
+    >>> check_command({"model": "torchvision:resnet18", "given": {"weights": "two.pth"}}, "a.jpg", "cat", "cam")
+    'saywhy check a.jpg --model torchvision:resnet18 --weights two.pth --target cat --method cam'
     >>> check_command({"model": "ResNet"}, "a.jpg", "cat", "layercam")
     "saywhy.check(e, method='layercam').save('check.html')"
     """
@@ -60,5 +62,7 @@ def check_command(provenance: Mapping[str, Any], image: str, target: str, method
         return f"saywhy.check(e, method={method!r}).save('check.html')"
     file, _, question = image.partition(" · ")
     words = ["saywhy", "check", file, "--model", model]
+    for option, value in dict(provenance.get("given") or {}).items():
+        words += [f"--{option}", str(value)]
     words += ["--question", question] if question else []
     return shlex.join([*words, "--target", target, "--method", method])

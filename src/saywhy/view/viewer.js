@@ -66,6 +66,7 @@ class Viewer {
     this.diagnostics = panels("diagnostics");
     this.certainty = make("section", { className: "certainty" });
     this.sheet = new Sheet(this);
+    this.objection = make("p", { className: "notice bad", role: "alert" });
     this.status = make("p", { className: "unseen-text", role: "status", "aria-live": "polite" });
     root.replaceChildren(...this.page());
     this.ready = this.chooseImage(0);
@@ -77,7 +78,9 @@ class Viewer {
       payload.chapter
         ? null
         : make("header", {}, make("h1", {}, payload.title), make("p", { className: "count" }, counted(payload))),
+      demo(payload.provenance),
       this.thumbnails(),
+      this.objection,
       this.sheet.node,
       make(
         "div",
@@ -209,6 +212,8 @@ class Viewer {
     Object.assign(this.state, { source: index, cross: null });
     this.image = image;
     for (const picker of Object.values(this.pickers)) picker.refill();
+    this.objection.hidden = !source.objection;
+    this.objection.textContent = source.objection ? `Do not use this map: ${source.objection}.` : "";
     this.drawCertainty();
     this.draw();
     if (announce) this.announce();
@@ -390,6 +395,12 @@ function counted({ images }) {
   const distinct = (key) => new Set(images.flatMap((source) => source.maps.map((map) => map[key]))).size;
   const counts = [[distinct("target"), "target"], [distinct("method"), "method"], [distinct("layer"), "layer"]];
   return counts.map(([count, noun]) => `${count} ${noun}${count === 1 ? "" : "s"}`).join(" · ");
+}
+
+/** The line that says what a demo model knows; null for other models. Provenance may hold that of several explanations. */
+function demo(records) {
+  const about = [records, ...Object.values(records ?? {}).flat()].find((one) => one?.knows_only);
+  return about ? make("p", { className: "notice" }, `${about.model} is a demo model: it knows only ${about.knows_only}.`) : null;
 }
 
 /** A value of the provenance as text: flat lists in one line, nested values as JSON. */
