@@ -6,8 +6,10 @@ from typing import Annotated, Any
 import typer
 
 from saywhy.cli import screen
-from saywhy.cli.explain import PAGE, ModelName, Weights, parameters_of, print_table, record, writer_of
+from saywhy.cli.explain import ModelName, Weights, parameters_of, print_table, record, writer_of
 from saywhy.cli.expression import parse_target
+
+PAGE = Path("ask.html")
 
 BAR = 20
 """The length of a full bar, in characters."""
@@ -44,7 +46,8 @@ def ask(
     from saywhy.tasks.vqa.ask import ask as explain_answers
 
     settings: dict[str, Any] = {"layer": layer, **parameters_of(method or ["gradcam"], with_)}
-    write = writer_of(output, 1 + words, as_json)
+    write = writer_of(output, 1 + words, as_json, PAGE)
+    before = {path for path in (output or PAGE,) if path.exists()}
     with screen.noted_warnings(), screen.Steps(2) as steps:
         steps.now(f"loading {model}")
         loaded = load(model, weights)
@@ -69,7 +72,7 @@ def ask(
         print_table([part.explanation for part in parts])
         print_uncertainty(found.uncertainty)
     for path in paths:
-        screen.written(path)
+        screen.written(path, path in before)
 
 
 def print_uncertainty(report: Any) -> None:

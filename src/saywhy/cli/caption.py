@@ -11,6 +11,8 @@ from saywhy.cli import screen
 from saywhy.cli.explain import ModelName, Weights, parameters_of, print_table, record, writer_of
 from saywhy.errors import InputError
 
+PAGE = Path("caption.html")
+
 MOST = 60
 """The largest number of captions of an image."""
 
@@ -61,7 +63,8 @@ def caption(
         raise InputError("--diversity-penalty needs --diverse GROUPSxBEAMS; give both.")
     shape = None if diverse is None else shape_of(diverse)
     settings: dict[str, Any] = {"layer": layer, **parameters_of(method or ["gradcam"], with_)}
-    write = writer_of(output, 1, as_json)
+    write = writer_of(output, 1, as_json, PAGE)
+    before = {path for path in (output or PAGE,) if path.exists()}
     with screen.noted_warnings(), screen.Steps(2) as steps:
         steps.now(f"loading {model}")
         loaded = load(model, weights)
@@ -102,7 +105,7 @@ def caption(
             meaning = "1 - rank correlation; 0: same order, 1: unrelated, 2: opposite"
             screen.say(f"Mean distance between maps, {one}: {distance:.2f} ({meaning}).")
     for path in paths:
-        screen.written(path)
+        screen.written(path, path in before)
 
 
 def shape_of(text: str) -> tuple[int, int]:

@@ -10,7 +10,15 @@ from typing import Any
 
 from rich.cells import cell_len
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.style import Style
 from rich.table import Table
 from rich.text import Text
@@ -18,6 +26,9 @@ from rich.text import Text
 from saywhy.errors import SaywhyWarning
 from saywhy.progress import PATIENCE
 from saywhy.terminal import printable, printable_json
+
+SILENCE = 30.0
+"""Seconds between the lines of progress of a command without a terminal."""
 
 WIDE = 10_000
 """The width of output that is not a terminal, in columns: nothing is cut off or wrapped."""
@@ -100,9 +111,9 @@ def note(message: str) -> None:
     _note("", message)
 
 
-def written(path: Path) -> None:
+def written(path: Path, replaced: bool = False) -> None:
     """Print the path of a written file, without other text after it, so that it can be clicked and copied."""
-    _note("wrote ", printable(path, one_line=True), "green")
+    _note("replaced " if replaced else "wrote ", printable(path, one_line=True), "green")
 
 
 def _note(lead: str, message: str, style: str = "") -> None:
@@ -125,7 +136,7 @@ def noted_warnings() -> Iterator[None]:
 
 
 class Steps:
-    """A progress bar that appears after :data:`PATIENCE` seconds, and disappears at the end.
+    """A progress bar with the time left that appears after :data:`PATIENCE` seconds, and disappears at the end.
 
     Args:
         total: the number of steps.
@@ -138,6 +149,8 @@ class Steps:
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
+            TextColumn("left:"),
+            TimeRemainingColumn(),
             console=notes,
             transient=True,
             # A thread redraws the bar, so that it moves during a long step.
@@ -145,6 +158,8 @@ class Steps:
         )
         self._task = self._progress.add_task("", total=total, start=True)
         self._clock = _After(PATIENCE, self._progress.start)
+        self._total, self._done = total, 0
+        self._began = self._said = time.monotonic()
 
     def __enter__(self) -> "Steps":
         if notes.is_terminal:
@@ -165,8 +180,15 @@ class Steps:
         return lambda part, done, total: self.now(f"{what}: {part} {done} of {total}")
 
     def done(self) -> None:
-        """Count one finished step."""
+        """Count one finished step; without a terminal a line says so every :data:`SILENCE` seconds."""
         self._progress.advance(self._task)
+        self._done += 1
+        now = time.monotonic()
+        if notes.is_terminal or now - self._said < SILENCE or self._done >= self._total:
+            return
+        self._said = now
+        left = (now - self._began) / self._done * (self._total - self._done)
+        note(f"{self._done} of {self._total} steps, about {left:.0f} s left")
 
 
 class _After:
