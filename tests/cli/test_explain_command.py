@@ -189,7 +189,7 @@ def test_no_map_is_called_trusted_before_it_is_tested(run: Run, here: Path) -> N
     ran = run("explain", A, *MODEL, "-t", "cat")
     assert "technical checks" in ran.out
     assert "trusted" not in ran.out
-    assert "can these maps be trusted? not tested yet: run `saywhy check`, or `saywhy explain --check`" in ran.err
+    assert "can these maps be trusted? not tested yet: see `saywhy check`" in ran.err
     assert '"verdict":null' in (here / "why.html").read_text(encoding="utf-8")
 
 

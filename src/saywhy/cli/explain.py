@@ -306,7 +306,7 @@ def print_rows(rows: Sequence[dict[str, Any]], kind: str) -> None:
         )
     screen.show(table)
     if not tested:
-        screen.note("can these maps be trusted? not tested yet: run `saywhy check`, or `saywhy explain --check`")
+        screen.note("can these maps be trusted? not tested yet: see `saywhy check`")
 
 
 def _worst(diagnostics: Sequence[dict[str, str]]) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.cells import cell_len
 from rich.console import Console
+from rich.padding import Padding
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -81,6 +82,20 @@ def show(made: Table) -> None:
 def say(text: str) -> None:
     """Print a text among the results; every text of a model, a data set or a file goes through here or a table."""
     results.print(Text(printable(text)), soft_wrap=not results.is_terminal)
+
+
+def entry(name: str, about: str, lines: Sequence[str]) -> None:
+    """Print a name, a remark and texts below them, indented and wrapped at the width of the terminal.
+
+    Where the results are no terminal it is one line, its parts separated by tabs.
+    """
+    texts = [printable(text, one_line=True) for text in (name, about, *lines)]
+    if not results.is_terminal:
+        print("\t".join(texts))
+        return
+    results.print(Text.assemble((texts[0], "bold"), "  ", (texts[1], "dim")))
+    for text in texts[2:]:
+        results.print(Padding(Text(text), (0, 0, 0, 4)))
 
 
 def say_json(record: Any) -> None:
