@@ -28,7 +28,9 @@ def ask(
     ] = None,
     top: Annotated[int, typer.Option("--top", "-k", min=1, help="Explain the K likeliest answers.")] = 3,
     words: Annotated[bool, typer.Option("--words", help="Also compute per-word ablation maps of the answer.")] = False,
-    method: Annotated[list[str] | None, typer.Option("--method", help="See `saywhy methods`. Repeatable.")] = None,
+    method: Annotated[
+        list[str] | None, typer.Option("--method", help="See `saywhy methods`; rsi-gradcam by default. Repeatable.")
+    ] = None,
     layer: Annotated[
         str | None, typer.Option("--layer", "-l", help="See `saywhy layers`. Chosen automatically by default.")
     ] = None,
@@ -43,9 +45,10 @@ def ask(
     """Answer a question about an image; compute a saliency map for each answer and an uncertainty report."""
     from saywhy.models import load
     from saywhy.progress import reported_to
+    from saywhy.tasks.vqa.ask import DEFAULT_METHOD
     from saywhy.tasks.vqa.ask import ask as explain_answers
 
-    settings: dict[str, Any] = {"layer": layer, **parameters_of(method or ["gradcam"], with_)}
+    settings: dict[str, Any] = {"layer": layer, **parameters_of(method or [DEFAULT_METHOD], with_)}
     write = writer_of(output, 1 + words, as_json, PAGE)
     before = {path for path in (output or PAGE,) if path.exists()}
     with screen.noted_warnings(), screen.Steps(2) as steps:
@@ -55,9 +58,7 @@ def ask(
         steps.now(f"asking {image.name}")
         wanted = [parse_target(text, loaded.labels) for text in answer or []] or None
         with reported_to(steps.within(f"asking {image.name}")):
-            found = explain_answers(
-                loaded, image, question, wanted, method or "gradcam", top=top, words=words, **settings
-            )
+            found = explain_answers(loaded, image, question, wanted, method or None, top=top, words=words, **settings)
         steps.done()
     parts: list[Any] = [found] if found.word_ablation is None else [found, found.word_ablation]
     path = output if output is not None or as_json else PAGE

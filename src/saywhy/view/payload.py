@@ -120,6 +120,7 @@ class ImageEntry(TypedDict):
     """One image with all of its maps, ordered by method, then layer, then target.
 
     ``objection``: why the model does not know images of this kind; empty where it does.
+    ``method_note``: why the method was chosen, if the user gave none.
     """
 
     name: str
@@ -130,6 +131,7 @@ class ImageEntry(TypedDict):
     tiles: list[TileEntry]
     maps: list[MapEntry]
     objection: str
+    method_note: str
     certainty: CertaintyEntry | None
     side_by_side: bool
     distances: list[DistanceEntry]
@@ -256,6 +258,7 @@ def _image(explanation: ExplanationLike, notes: Notes, index: int) -> ImageEntry
         "maps": maps,
         "objection": getattr(source, "objection", ""),
         "certainty": _certainty(notes.uncertainty),
+        "method_note": notes.method_note,
         "side_by_side": notes.side_by_side,
         "distances": [
             {"method": method, "layer": layer, "value": finite(values[index].item())}

@@ -98,6 +98,7 @@ class Notes:
         uncertainty: the :class:`saywhy.uncertainty.report.UncertaintyReport` of the answer, or None.
         side_by_side: whether the maps of all targets are shown side by side, as for several captions.
         map_distances: [batch, 1] by (method, layer), the mean distance between the maps of the targets.
+        method_note: why the method was chosen, if the user gave none.
         tested: [batch][target] by (method, layer), the verdicts of :func:`saywhy.check`; without one a map counts as
             not tested.
     """
@@ -106,6 +107,7 @@ class Notes:
     uncertainty: Any = None
     side_by_side: bool = False
     map_distances: Mapping[tuple[str, str], Tensor] = field(default_factory=dict)
+    method_note: str = ""
     tested: Mapping[tuple[str, str], Sequence[Sequence["VerdictLike"]]] = field(default_factory=dict)
 
     def verdict(self, sample: int, target: int, method: str, layer: str) -> "VerdictLike | None":
