@@ -69,6 +69,18 @@ class Model:
         if self.scale is not None:
             validate("scale", self.scale, OutputScale)
 
+    def __repr__(self) -> str:
+        """The name, kind and size of the network, in one line.
+
+        >>> Model(nn.Linear(3, 2), "mine", labels=("no", "yes"))
+        Model mine: Linear, 8 weights, 2 labels, no preprocessing, cpu
+        """
+        count = sum(one.numel() for one in self.module.parameters())
+        size = f"{count / 1e6:.1f} million" if count >= 1e6 else f"{count:,}"
+        labels = f"{len(self.labels)} labels" if self.labels else "no labels"
+        fed = "" if self.preprocess is not None else ", no preprocessing"
+        return f"Model {self.name}: {type(self.module).__name__}, {size} weights, {labels}{fed}, {self.device}"
+
     @property
     def device(self) -> torch.device:
         """The device of the network's first parameter."""

@@ -157,12 +157,20 @@ class Payload(TypedDict):
     chapters: NotRequired[list[ChapterEntry]]
 
 
-def payload(shown: ExplanationLike | TaskResultLike, title: str | None = None) -> Payload:
+def payload(
+    shown: ExplanationLike | TaskResultLike,
+    title: str | None = None,
+    *,
+    longest: int = LONGEST_SIDE,
+    lossless: bool = True,
+) -> Payload:
     """Return an explanation, or the result of a task, as a dict for `json.dumps`; values that are not finite are null.
 
     Args:
         shown: the explanation, or the result of a task.
         title: the heading of the page; by default the name of the image, or the number of images.
+        longest: the longer side of an image, in pixels; larger ones are reduced.
+        lossless: whether small images keep every pixel (PNG, else JPEG of high quality); otherwise all are WebP.
 
     Raises:
         InputError: the explanation has no image.
@@ -179,7 +187,7 @@ def payload(shown: ExplanationLike | TaskResultLike, title: str | None = None) -
             "sequential": _base64(colour_table(SEQUENTIAL).tobytes()),
             "diverging": _base64(colour_table(DIVERGING).tobytes()),
         },
-        "images": [_image(explanation, notes, index) for index in range(len(images))],
+        "images": [_image(explanation, notes, index, longest, lossless) for index in range(len(images))],
         "provenance": plain(explanation.provenance),
     }
 
@@ -238,10 +246,10 @@ def dumps(value: Any) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")  # UTF-8 lacks lone surrogates
 
 
-def _image(explanation: ExplanationLike, notes: Notes, index: int) -> ImageEntry:
+def _image(explanation: ExplanationLike, notes: Notes, index: int, longest: int, lossless: bool) -> ImageEntry:
     source = explanation.images[index]
     width, height = source.image.size
-    shown = reduced(source.image, LONGEST_SIDE)
+    shown = reduced(source.image, longest)
     maps = [
         _map(explanation, notes, index, target, method, layer, stack[index, target], shown.size)
         for method, layer, stack in grids(explanation)
@@ -252,7 +260,7 @@ def _image(explanation: ExplanationLike, notes: Notes, index: int) -> ImageEntry
         "name": source.name,
         "width": width,
         "height": height,
-        "src": _data_uri(shown),
+        "src": _data_uri(shown, lossless),
         "crop_box": _edges(whole(source.image.size) if isinstance(source.crop_box, Tiles) else source.crop_box),
         "tiles": _tiles(source),
         "maps": maps,
@@ -368,11 +376,12 @@ def reduced(image: Image.Image, longest: int) -> Image.Image:
     return image.resize((width, height), Image.Resampling.LANCZOS)
 
 
-def _data_uri(image: Image.Image) -> str:
-    """Return the image as a data URI: PNG up to 256 x 256 pixels, where every pixel counts, else JPEG."""
-    kind = "PNG" if image.width * image.height <= 256 * 256 else "JPEG"
+def _data_uri(image: Image.Image, lossless: bool) -> str:
+    """Return the image as a data URI: PNG up to 256 x 256 pixels, where every pixel counts, else JPEG; or WebP."""
+    kind = "WEBP" if not lossless else "PNG" if image.width * image.height <= 256 * 256 else "JPEG"
+    quality: dict[str, dict[str, Any]] = {"PNG": {"optimize": True}, "JPEG": {"quality": 90}, "WEBP": {"quality": 65}}
     buffer = BytesIO()
-    image.save(buffer, kind, **({"quality": 90} if kind == "JPEG" else {"optimize": True}))
+    image.save(buffer, kind, **quality[kind])
     return f"data:image/{kind.lower()};base64,{_base64(buffer.getvalue())}"
 
 
