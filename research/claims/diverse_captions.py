@@ -182,7 +182,7 @@ def _measure(
 
 def _apart(captioner_network: SeededModel, drawn: Scene, texts: list[str]) -> float:
     """Return the distance between the maps of captions."""
-    found = explain_captions(captioner_network.model, Image.fromarray(drawn.image), texts).explanation
+    found = explain_captions(captioner_network.model, Image.fromarray(drawn.image), texts, "gradcam").explanation
     numbers = [found.targets[0].index(text) for text in texts]  # repeated captions share a map, and count repeatedly
     return float(map_distance(found.maps[:, numbers]))
 

@@ -321,6 +321,15 @@ def output_diagnostic(scale: str, wanted: str, *, recovered: bool) -> Diagnostic
     )
 
 
+def domain_diagnostic(objection: str) -> Diagnostic:
+    """The image is of another kind than those that the model was trained on.
+
+    >>> domain_diagnostic("this model knows only drawings").state
+    'bad'
+    """
+    return Diagnostic("domain", "bad", objection)
+
+
 def class_agnostic_diagnostic() -> Diagnostic:
     """The method does not depend on the target."""
     return Diagnostic("answer", "warning", "this method does not use the target: its map is the same for every class")

@@ -18,10 +18,13 @@
 Every message names the object, what was expected, what was given, and the nearest valid value.
 """
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
 from saywhy.terminal import printable
+
+_WORD = re.compile(r"[^\W_]+")
 
 
 class SaywhyError(Exception):
@@ -95,11 +98,27 @@ class SaywhyWarning(UserWarning):
 def nearest(word: str, known: Iterable[str], count: int = 3) -> list[str]:
     """The known words most similar to ``word``, best first; case is ignored.
 
+    Those that hold all of its words come first, the shortest before the others.
+
     >>> nearest("tigger cat", ["tiger", "tiger cat", "tabby"], count=1)
     ['tiger cat']
+    >>> nearest("cat", ["crate", "cab", "tabby, tabby cat", "tiger cat"], count=3)
+    ['tiger cat', 'tabby, tabby cat', 'crate']
     """
     spelling = {name.lower(): name for name in reversed(list(known))}
-    return [spelling[match] for match in get_close_matches(word.lower(), spelling, n=count, cutoff=0.4)]
+    parts = set(_WORD.findall(word.lower()))
+    whole = sorted((name for name in spelling if parts and parts <= set(_WORD.findall(name))), key=len)
+    close = get_close_matches(word.lower(), spelling, n=count, cutoff=0.4)
+    return [spelling[match] for match in dict.fromkeys([*whole, *close])][:count]
+
+
+def same_name(one: str, other: str) -> bool:
+    """Whether two names are the same but for case, hyphens, underscores and spaces.
+
+    >>> same_name("Tiger_Cat", "tiger cat"), same_name("tiger", "tiger cat")
+    (True, False)
+    """
+    return _WORD.findall(one.lower()) == _WORD.findall(other.lower()) != []
 
 
 def first_line(error: BaseException) -> str:

@@ -206,6 +206,8 @@ def _explanation(runner: Runner, batch: Batch, size: int | None, *, warn: bool) 
     if warn:
         collected.warn_of_zero_maps(targets, stacklevel=4)
         collected.warn_of_bypassed_layers(stacklevel=4)
+        if runner.model.domain is not None:
+            collected.warn_of_other_images(batch.images(), stacklevel=4)
     at_once = -(-batch.size // len(results))
 
     def rerun(runner: Runner, batch: Batch, *, warn: bool = False) -> Explanation:
@@ -230,7 +232,7 @@ def _explanation(runner: Runner, batch: Batch, size: int | None, *, warn: bool) 
         },
         metadata=Metadata(
             images=batch.images,
-            diagnostics=lambda: {pair: collected.diagnostics(*pair) for pair in pairs},
+            diagnostics=lambda: {pair: collected.diagnostics(*pair, batch.images()) for pair in pairs},
             provenance=lambda: collected.provenance(batch, targets, version),
         ),
         rerunner=Rerunner(replace(runner, resolved_layers=_common_layers(results)), batch, rerun, version),

@@ -36,6 +36,7 @@ class SourceImage:
         values: an input that is not an image: a signal [channel, length] or a volume [channel, depth, height, width];
             None for images.
         axes: the names of the axes of a map ("frame", "height", "width"); () where they are not known.
+        objection: why the model does not know images of this kind; empty where it does.
     """
 
     name: str
@@ -43,6 +44,7 @@ class SourceImage:
     crop_box: Box
     values: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
     axes: tuple[str, ...] = field(default=(), compare=False)
+    objection: str = field(default="", compare=False)
 
 
 def read_image(source: Any) -> Image.Image:

@@ -524,3 +524,14 @@ def test_class_target_beside_a_function_keeps_class_sensitivity(drawn):
 def test_limits_of_wrong_type_raise(found):
     with pytest.raises(InputError, match=r"limits must be a saywhy.checks.CheckLimits"):
         saywhy.check(found["gradcam"].explanation, limits={"stability": 0.9})
+
+
+@pytest.mark.slow
+def test_a_check_has_one_line_and_a_view_in_a_notebook(found):
+    one = found["gradcam"]
+    assert repr(one) == "Check of gradcam at blocks: 1 of 1 maps passed all checks"
+    page = one._repr_html_()
+    assert page.startswith(
+        '<iframe title="Check of gradcam at blocks: 1 of 1 maps passed all checks · saywhy" sandbox=""'
+    )
+    assert "Can this map be trusted?" in page

@@ -39,7 +39,9 @@ def test_caption_prints_a_caption_and_writes_a_page(run, model, noise, tmp_path)
 
 
 def test_caption_explains_a_given_text(run, model, noise):
-    ran = run("caption", noise, "-m", model, "-t", "A blue cat!", "--with", "relu=false", "--json")
+    ran = run(
+        "caption", noise, "-m", model, "-t", "A blue cat!", "--method", "gradcam", "--with", "relu=false", "--json"
+    )
     found = json.loads(ran.out)
     assert found["captions"] == ["A blue cat!"]
     assert [entry["target"] for entry in found["maps"]] == ["a blue cat", "a", "blue", "cat"]
@@ -95,7 +97,19 @@ def test_caption_diverse_prints_groups_and_writes_a_page(run, model, noise, tmp_
 
 def test_caption_diverse_json_has_diverse_captions_and_map_distance(run, model, noise):
     ran = run(
-        "caption", noise, "-m", model, "--diverse", "3x1", "--diversity-penalty", "2", "--with", "relu=false", "--json"
+        "caption",
+        noise,
+        "-m",
+        model,
+        "--diverse",
+        "3x1",
+        "--diversity-penalty",
+        "2",
+        "--method",
+        "gradcam",
+        "--with",
+        "relu=false",
+        "--json",
     )
     found = json.loads(ran.out)
     assert [one["group"] for one in found["diverse_captions"]].count(0) == 1

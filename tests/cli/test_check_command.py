@@ -26,7 +26,7 @@ def test_check_prints_verdict_and_writes_a_page(run: Run, here: Path) -> None:
     for name in NAMES:
         assert name in ran.out
     assert "passed all checks" in ran.out or " of 6 checks" in ran.out
-    assert ran.err.split() == ["wrote", "check.html"]
+    assert ran.err.splitlines() == ["model mine.py:network", "wrote check.html"]
     page = (here / "check.html").read_text(encoding="utf-8")
     assert "Can this map be trusted?" in page
     assert "gradcam at relu(features)" in page

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -99,8 +100,113 @@ def test_a_folder_of_images_on_one_page(run: Run, here: Path) -> None:
 def test_output_folder_gets_one_file_per_image(run: Run, here: Path) -> None:
     ran = run("explain", "photos", *MODEL, "-o", "maps")
     assert ran.code == 0
-    assert sorted(p.name for p in (here / "maps").iterdir()) == ["a-2.png", "a.png", "b.png"]
-    assert ran.err.count("wrote maps/") == 3
+    assert sorted(p.name for p in (here / "maps").iterdir()) == [
+        "a-2.png", "a.png", "b.png", "index.html", "results.jsonl"
+    ]  # fmt: skip
+    assert ran.err.count("wrote maps/") == 4
+    rows = [json.loads(line) for line in (here / "maps" / "results.jsonl").read_text().splitlines()]
+    assert [(row["source"], row["file"]) for row in rows] == [
+        ("photos/a.png", "a.png"), ("photos/b.jpg", "b.png"), ("photos/deep/a.png", "a-2.png")
+    ]  # fmt: skip
+    index = (here / "maps" / "index.html").read_text(encoding="utf-8")
+    assert [f'href="{name}"' in index for name in ("a.png", "b.png", "a-2.png")] == [True] * 3
+
+
+def test_a_second_run_goes_on_where_the_first_was_stopped(
+    run: Run, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, calls = sys.modules["saywhy.explain"], []
+    real = module.explain
+
+    def stopped_at_the_second(model: Any, file: Any, *given: Any, **named: Any) -> Any:
+        calls.append(file.name)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(model, file, *given, **named)
+
+    monkeypatch.setattr(module, "explain", stopped_at_the_second)
+    assert run("explain", "photos", *MODEL, "-o", "maps").code == 130
+    assert sorted(p.name for p in (here / "maps").iterdir()) == ["a.png", "index.html", "results.jsonl"]
+    before = (here / "maps" / "a.png").stat().st_mtime_ns
+    ran = run("explain", "photos", *MODEL, "-o", "maps")
+    assert (ran.code, calls) == (0, ["a.png", "b.jpg", "b.jpg", "a.png"])
+    assert "1 image finished by an earlier run" in ran.err
+    assert (here / "maps" / "a.png").stat().st_mtime_ns == before
+    assert len(ran.out.splitlines()) == 4  # the table has the earlier image too
+    assert "3 of 3" not in ran.err
+    run("explain", "photos", *MODEL, "-o", "maps", "-t", "cat")  # other settings are computed again
+    assert len(calls) == 7
+    run("explain", "photos", *MODEL, "-o", "maps", "-t", "cat")
+    assert len(calls) == 7
+
+
+def test_files_of_another_origin_are_not_overwritten(run: Run, here: Path) -> None:
+    (here / "maps").mkdir()
+    (here / "maps" / "a.png").write_text("mine")
+    assert run("explain", A, *MODEL, "-o", "maps").code == 0
+    assert (here / "maps" / "a.png").read_text() == "mine"
+    assert (here / "maps" / "a-2.png").exists()
+
+
+def test_ctrl_c_keeps_what_is_finished_on_one_page(run: Run, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module, calls = sys.modules["saywhy.explain"], []
+    real = module.explain
+
+    def stopped_at_the_third(*given: Any, **named: Any) -> Any:
+        calls.append(given)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(*given, **named)
+
+    monkeypatch.setattr(module, "explain", stopped_at_the_third)
+    assert run("explain", "photos", *MODEL).code == 130
+    assert "2 images" in (here / "why.html").read_text(encoding="utf-8")
+
+
+def test_several_outputs_and_a_word_where_a_file_is_replaced(run: Run, here: Path) -> None:
+    first = run("explain", A, *MODEL, "-o", "why.html", "-o", "why.npz", "-o", "maps")
+    assert [line.split("/")[0] for line in first.err.splitlines() if line.startswith("wrote")] == [
+        "wrote maps", "wrote maps", "wrote why.html", "wrote why.npz"
+    ]  # fmt: skip
+    assert "replaced why.html" in run("explain", A, *MODEL).err
+
+
+def test_a_line_of_progress_without_a_terminal(run: Run, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("saywhy.cli.screen.SILENCE", 0.0)
+    lines = [line for line in run("explain", "photos", *MODEL).err.splitlines() if " steps, about " in line]
+    assert [line.split(" steps")[0] for line in lines] == ["1 of 4", "2 of 4", "3 of 4"]
+
+
+def test_a_damaged_line_of_results_is_left_out(run: Run, here: Path) -> None:
+    run("explain", A, *MODEL, "-o", "maps")
+    with (here / "maps" / "results.jsonl").open("a") as file:
+        file.write('{"source": "photos/b.jpg", "fi')
+    ran = run("explain", A, *MODEL, "-o", "maps")
+    assert (ran.code, "line 2 is no result" in ran.err) == (0, True)
+
+
+def test_no_map_is_called_trusted_before_it_is_tested(run: Run, here: Path) -> None:
+    ran = run("explain", A, *MODEL, "-t", "cat")
+    assert "technical checks" in ran.out
+    assert "trusted" not in ran.out
+    assert "can these maps be trusted? not tested yet: see `saywhy check`" in ran.err
+    assert '"verdict":null' in (here / "why.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_check_tests_every_map_and_embeds_the_verdicts(run: Run, here: Path) -> None:
+    ran = run("explain", A, *MODEL, "-t", "cat", "-t", "dog", "--check", "-o", "why.html")
+    assert ran.code == 0
+    summaries = [line for line in ran.out.splitlines() if re.search(r"(passed all|failed \d of \d+) checks", line)]
+    assert len(summaries) == 2
+    assert "not tested yet" not in ran.err
+    page = (here / "why.html").read_text(encoding="utf-8")
+    assert page.count('"verdict":{"passed":') == 2
+    found = json.loads(run("explain", A, *MODEL, "-t", "cat", "--check", "--json").out)[0]["maps"][0]["verdict"]
+    e = saywhy.explain(saywhy.load("mine.py:network"), A, "cat")
+    (verdict,) = saywhy.checks.verdicts(e)[0]
+    assert (found["passed"], found["summary"]) == (verdict.passed, verdict.summary)
+    assert [one["name"] for one in found["checks"]] == [one.name for one in verdict.results]
 
 
 def test_methods_layers_and_targets_are_combined(run: Run) -> None:
@@ -144,6 +250,15 @@ def test_fuse_gives_one_map_of_several_layers(run: Run) -> None:
 def test_target_expressions_are_parsed(run: Run, words: list[str], names: list[str]) -> None:
     ran = run("explain", A, *MODEL, "--json", *(part for word in words for part in ("-t", word)))
     assert [m["target"] for m in json.loads(ran.out)[0]["maps"]] == names
+
+
+def test_labels_come_from_a_file(run: Run, here: Path) -> None:
+    (here / "names.txt").write_text("hen\nowl\nfox\nelk\n")
+    for command in (("explain", A), ("check", A)):
+        ran = run(*command, *MODEL, "--labels", "names.txt", "-t", "owl", "--json")
+        assert ran.code == 0, ran.err
+        assert '"target": "owl"' in ran.out
+    assert_one_sentence(run("explain", A, *MODEL, "--labels", "none.txt"), "none.txt", "cannot be read")
 
 
 def test_top_k_explains_the_most_probable_classes(run: Run) -> None:

@@ -1,5 +1,7 @@
 """``saywhy methods``, ``layers``, ``demo``, ``--version`` and ``--help``; and a real process."""
 
+import inspect
+import io
 import json
 import os
 import pty
@@ -8,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import fields
 from importlib.metadata import version
@@ -15,12 +18,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from rich.console import Console
 
+import saywhy
 from saywhy.cli import screen as screens
+from saywhy.cli.expression import parse_target
 from saywhy.cli.pages import methods_page
 from saywhy.datasets.registry import READERS
+from saywhy.explainer.config import ARGUMENTS
 from saywhy.methods import METHODS, Method, find_method
+from saywhy.methods.guide import GUIDE
 from saywhy.models import SOURCES
 from saywhy.targets import TARGETS
 from saywhy.tasks.registry import TASKS
@@ -62,9 +70,54 @@ def test_methods_lists_every_method(run: Run) -> None:
     lines = ran.out.splitlines()
     assert len(lines) == 1 + len(METHODS)  # no line is folded where no terminal is
     for line, method in zip(lines[1:], METHODS.values(), strict=True):
-        assert line.startswith(method.name)
+        name, cost, use = line.split("\t")
+        assert name[2:] == method.name
+        assert (name[0] == "*") is GUIDE[method.name].recommended
+        assert cost == f"cost {GUIDE[method.name].images}"
+        assert use == f"{GUIDE[method.name].what} Use: {GUIDE[method.name].when}"
+    for line, method in zip(run("methods", "-v").out.splitlines()[1:], METHODS.values(), strict=True):
         assert method.paper in line
         assert method.equation in line
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_the_list_of_methods_fits_a_terminal(run: Run, monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    terminal = Console(file=io.StringIO(), force_terminal=True, color_system=None, width=width)
+    monkeypatch.setattr(screens, "results", terminal)
+    run("methods")
+    lines = terminal.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert len(lines) > 2 * len(METHODS)
+    assert max(len(line.rstrip()) for line in lines) <= width
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", ["gradcam", "layercam", "shapleycam", "smoothgrad", "rsi-gradcam", "guided-gradcam", "fullgrad"]
+)
+def test_the_cost_of_a_method_is_the_number_of_images_that_run(name: str) -> None:
+    model = saywhy.load("toybox:classifier")
+    image = torch.rand(1, 3, 128, 128)
+    saywhy.explain(model, image, "boat", relu=False)  # finds the layer
+    counted: list[int] = []
+    first = next(one for one in model.module.modules() if isinstance(one, torch.nn.Conv2d))
+    first.register_forward_hook(lambda _module, given, _out: counted.append(len(given[0])))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", saywhy.SaywhyWarning)
+        saywhy.explain(model, image, "boat", name)
+    assert abs(sum(counted) - int(GUIDE[name].images)) <= 1
+
+
+def test_misspelt_arguments_and_classes_name_the_right_ones(here: Path) -> None:
+    image = torch.rand(1, 3, 32, 32)
+    model = saywhy.load("mine.py:network")
+    with pytest.raises(saywhy.errors.MethodError, match=r"no parameter 'targets'. Did you mean target=\?"):
+        saywhy.explain(model, image, targets="cat")
+    assert set(ARGUMENTS) == set(inspect.signature(saywhy.explain).parameters) - {"model", "inputs", "parameters"}
+    for name in ("Tiger_Cat", "tiger-cat", "TIGER CAT", "well known mug"):
+        e = saywhy.explain(model, image, parse_target(name, model.labels), relu=False)
+        assert e.targets[0][0] in ("tiger cat", "well-known mug")
+    with pytest.raises(saywhy.errors.TargetError, match=r"nearest: 'well-known mug' \(3\)"):
+        saywhy.explain(model, image, "mug")
 
 
 def test_methods_json_and_markdown_have_every_method(run: Run) -> None:
@@ -264,7 +317,8 @@ def screen(columns: int, *commands: tuple[str, ...]) -> str:
     os.close(main_end)
     assert process.wait(60) == 0
     text = seen.decode().replace("\r\n", "\n")
-    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
+    return re.sub(r"[^\n]*\r", "", text)  # the frames of a progress bar, each over the one before
 
 
 @pytest.mark.slow
@@ -318,7 +372,7 @@ def test_process_with_error_prints_one_sentence(here: Path) -> None:
 @pytest.mark.slow
 def test_process_with_ascii_output_replaces_symbols(here: Path) -> None:
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
-    ran = subprocess.run(command("methods"), capture_output=True, text=True, check=True, env=environment)
+    ran = subprocess.run(command("methods", "-v"), capture_output=True, text=True, check=True, env=environment)
     assert "ReLU(?? mean(G?) A?)" in ran.stdout
     assert ran.stderr == ""
 

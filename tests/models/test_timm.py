@@ -14,7 +14,7 @@ from saywhy.models.preprocess import MeasuredPreprocess, Preprocess
 timm = pytest.importorskip("timm")
 from timm.data import create_transform, resolve_model_data_config  # noqa: E402  after it is known to be there
 
-from saywhy.models.timm import _preprocess  # noqa: E402
+from saywhy.models.timm import preprocess_of_timm  # noqa: E402
 
 
 class Configured(torch.nn.Module):
@@ -51,7 +51,7 @@ def noise(width: int, height: int) -> Image.Image:
 def test_preprocessing_equals_timm_transforms(config: Any, kind: type, size: tuple[int, int]) -> None:
     module = Configured(**config)
     theirs = create_transform(**resolve_model_data_config(module), is_training=False)
-    ours = _preprocess(module)
+    ours = preprocess_of_timm(module)
     assert isinstance(ours, kind)
     tensor, crop_box = ours(noise(*size))
     torch.testing.assert_close(tensor, theirs(noise(*size)), rtol=0, atol=1e-5)
@@ -70,7 +70,9 @@ def test_random_weights_are_loaded() -> None:
 
 
 def test_greyscale_networks_use_measured_preprocessing() -> None:
-    assert isinstance(_preprocess(Configured(input_size=(1, 28, 28), mean=(0.5,), std=(0.5,))), MeasuredPreprocess)
+    assert isinstance(
+        preprocess_of_timm(Configured(input_size=(1, 28, 28), mean=(0.5,), std=(0.5,))), MeasuredPreprocess
+    )
 
 
 @pytest.mark.parametrize("error", [RuntimeError("no network\nand more"), OSError("no network"), ValueError("")])
@@ -84,3 +86,16 @@ def test_failed_download_raises_and_names_random_weights(error: Exception, monke
     assert "\n" not in str(caught.value)
     with pytest.raises(ModelError, match="timm cannot build 'resnet10t'"):
         saywhy.load("timm:resnet10t", weights="random")
+
+
+@pytest.mark.slow
+def test_a_bare_timm_network_brings_its_preprocessing_and_a_checkpoint_its_head(tmp_path):
+    network = timm.create_model("resnet10t", pretrained=False, num_classes=2)
+    torch.save(network.state_dict(), tmp_path / "two.pth")
+    model = saywhy.load(network)
+    expected = create_transform(**resolve_model_data_config(network), is_training=False)(noise(320, 240))
+    torch.testing.assert_close(model.preprocess(noise(320, 240))[0], expected, rtol=0, atol=1e-5)
+    assert model.labels is None
+    built = saywhy.load("timm:resnet10t", weights=tmp_path / "two.pth", labels=["cat", "dog"])
+    image = torch.rand(1, 3, 96, 96)
+    assert torch.equal(built.module(image), network.eval()(image))

@@ -13,7 +13,7 @@ from torchvision import models
 
 import saywhy
 from saywhy import Preprocess
-from saywhy.errors import WeightsError
+from saywhy.errors import InputError, WeightsError
 
 SIZES = [(640, 480), (333, 500), (224, 224), (120, 90)]
 
@@ -105,3 +105,70 @@ def test_squeezenet_locates_cat_below_dog(real: Path) -> None:
     assert dog is not None
     assert cat is not None
     assert cat[1] > dog[1]
+
+
+# --- fine-tuned networks ---------------------------------------------------------------------------------------------
+
+
+def two_classes(tmp_path: Path, name: str = "resnet18", **settings: Any) -> tuple[torch.nn.Module, Path]:
+    torch.manual_seed(1)
+    network = models.get_model(name, num_classes=2, **settings).eval()
+    torch.save(network.state_dict(), tmp_path / "two.pth")
+    return network, tmp_path / "two.pth"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["resnet18", "squeezenet1_1", "mobilenet_v3_small"])
+def test_the_head_is_built_for_the_classes_of_the_checkpoint(tmp_path: Path, name: str) -> None:
+    network, file = two_classes(tmp_path, name)
+    model = saywhy.load(f"torchvision:{name}", weights=file, labels=["cat", "dog"])
+    image = torch.rand(1, 3, 224, 224)
+    assert torch.equal(model.module(image), network(image))
+    assert model.labels == ("cat", "dog")
+    assert saywhy.load(f"torchvision:{name}", weights=file).labels is None  # not ImageNet's
+
+
+@pytest.mark.slow
+def test_a_linear_layer_behind_a_dropout_is_the_head(tmp_path: Path) -> None:
+    network = models.resnet18()
+    network.fc = torch.nn.Sequential(torch.nn.Dropout(0.3), torch.nn.Linear(512, 3))  # type: ignore[assignment]
+    torch.save({"state_dict": {f"module.{k}": v for k, v in network.state_dict().items()}}, tmp_path / "three.pth")
+    model = saywhy.load("torchvision:resnet18", weights=tmp_path / "three.pth")
+    image = torch.rand(1, 3, 64, 64)
+    assert torch.equal(model.module(image), network.eval()(image))
+
+
+@pytest.mark.slow
+def test_heads_that_cannot_be_built_are_refused_in_one_sentence(tmp_path: Path) -> None:
+    network = models.resnet18()
+    network.fc = torch.nn.Sequential(torch.nn.Linear(512, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))  # type: ignore[assignment]
+    torch.save(network.state_dict(), tmp_path / "deep.pth")
+    with pytest.raises(WeightsError, match=r"a head of 2 layers \(fc.0, fc.2\) in place of 'fc'.*file.py:function"):
+        saywhy.load("torchvision:resnet18", weights=tmp_path / "deep.pth")
+    with pytest.raises(WeightsError, match="do not fit ResNet"):
+        saywhy.load("torchvision:resnet34", weights=two_classes(tmp_path)[1])
+    with pytest.raises(InputError, match="has 2 classes, and 3 labels were given"):
+        saywhy.load("torchvision:resnet18", weights=two_classes(tmp_path)[1], labels=["a", "b", "c"])
+
+
+@pytest.mark.slow
+def test_a_bare_network_takes_the_preprocessing_that_it_carries(tmp_path: Path) -> None:
+    network, _ = two_classes(tmp_path)
+    preset = models.ResNet18_Weights.DEFAULT
+    with pytest.raises(InputError, match=r"torchvision's resnet18.*saywhy.load\(network, preprocess=.*'resnet18'\)"):
+        saywhy.explain(network, noise(300, 200))
+    given = saywhy.load(network, preprocess=preset)
+    network.transforms = preset.transforms()
+    e = saywhy.explain(network, noise(300, 200))
+    assert e.images[0].crop_box == pytest.approx(saywhy.explain(given, noise(300, 200)).images[0].crop_box)
+    assert given.preprocess is not None
+    torch.testing.assert_close(given.preprocess(noise(300, 200))[0], preset.transforms()(noise(300, 200)))
+
+
+@pytest.mark.slow
+def test_an_enum_of_weights_on_a_network_gives_labels_where_the_head_fits() -> None:
+    own, other = models.squeezenet1_1(), models.squeezenet1_1(num_classes=5)
+    for network in (own, other):
+        network.weights = models.SqueezeNet1_1_Weights.DEFAULT
+    assert (saywhy.load(own).labels or ())[282] == "tiger cat"
+    assert saywhy.load(other).labels is None

@@ -167,3 +167,12 @@ def test_code_in_a_folder_is_not_run_whatever_is_answered(
     with pytest.raises((ModelError, WeightsError)):
         saywhy.load(f"hf:{tmp_path}", weights)
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.slow
+def test_a_bare_network_from_a_folder_finds_the_processor_beside_it(folders: dict[str, Path]) -> None:
+    network = transformers.ViTForImageClassification.from_pretrained(folders["vit"])
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8))
+    ours, theirs = (saywhy.explain(one, image, "dog") for one in (network, f"hf:{folders['vit']}"))
+    assert torch.equal(ours.maps, theirs.maps)
+    assert ours.images[0].crop_box == theirs.images[0].crop_box

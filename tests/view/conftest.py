@@ -43,6 +43,7 @@ class Explanation:
     word_targets: tuple[int, ...] = ()
     side_by_side: bool = False
     map_distances: dict[tuple[str, str], Tensor] = field(default_factory=dict)
+    tested: Mapping[tuple[str, str], Any] = field(default_factory=dict)
 
     @property
     def explanation(self) -> "Explanation":

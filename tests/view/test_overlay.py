@@ -9,12 +9,15 @@ import torch
 from jaxtyping import TypeCheckError
 from PIL import Image
 
+from saywhy.checks import Verdict
 from saywhy.errors import InputError
 from saywhy.view import overlay, save_png, sheet
 from saywhy.view.colour import colour_table, colourise
 from saywhy.view.legend import LegendText, font, legend, wrapped
 from saywhy.view.overlay import heat_over
+from saywhy.view.protocols import Notes
 from saywhy.view.scale import Scale
+from saywhy.view.sheet import caption
 
 GREY = Image.new("RGB", (90, 60), (128, 128, 128))
 RAMP = np.linspace(0, 1, 9)[None].repeat(6, 0)
@@ -167,3 +170,13 @@ def test_scale_clips_outliers_of_pixel_maps_only() -> None:
     sparse = np.zeros((80, 80))
     sparse[7, 7] = 2.0
     assert Scale.of(sparse).high == 2.0
+
+
+def test_a_png_says_whether_the_map_was_tested(explanation):
+    found = caption(explanation, 0, 0, "gradcam", "layer3")
+    assert found.diagnostics == ("bad: all against", "can it be trusted? not tested yet (saywhy check)")
+    passed = Verdict.of({"stability": 0.91})
+    notes = Notes(tested={("gradcam", "layer3"): [[passed] * 3] * 2})
+    assert caption(explanation, 0, 0, "gradcam", "layer3", notes).diagnostics[-1] == (
+        "can it be trusted? passed all checks (1 of 1)"
+    )

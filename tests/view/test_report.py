@@ -135,8 +135,8 @@ def test_notebook_html_is_a_sandboxed_iframe(explanation):
     assert html.startswith("<iframe")
     assert 'sandbox="allow-scripts allow-downloads"' in html
     assert html.count("<") == 2  # the page inside is quoted
-    inner = unescape(re.search(r'srcdoc="([^"]*)"', html)[1])
-    assert inner == report_html(payload(explanation))
+    inner = unescape(re.search(r"srcdoc='([^']*)'", html)[1])
+    assert inner == report_html(payload(explanation, longest=800, lossless=False))
 
 
 def test_failed_save_leaves_no_file(explanation, tmp_path, monkeypatch):
@@ -159,3 +159,16 @@ def test_probability_scores_are_not_repeated(explanation):
     assert {entry["probability"] for entry in entries} != {None}
     explanation.probabilities = None
     assert None not in {entry["score"] for entry in payload(explanation)["images"][0]["maps"]}
+
+
+def test_a_cell_of_a_notebook_has_small_images_unless_lossless_ones_are_asked(explained):
+    e = explained({("gradcam", "x"): torch.rand(16, 3, 7, 7)}, ["a", "b", "c"], tuple(f"{i}.jpg" for i in range(16)))
+    e.images = tuple(type(one)(one.name, one.image.resize((900, 600)), one.crop_box) for one in e.images)
+    for cell, kind, size in (
+        (notebook_html(e), "webp", (320, 213)),
+        (notebook_html(e, lossless=True), "jpeg", (900, 600)),
+    ):
+        found = re.findall(rf"data:image/{kind};base64,([A-Za-z0-9+/=]+)", unescape(cell))
+        assert len(found) == 16  # the maps of an image share it
+        with Image.open(BytesIO(b64decode(found[0]))) as shown:
+            assert shown.size == size

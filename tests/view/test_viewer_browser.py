@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from saywhy.checks import Verdict
 from saywhy.uncertainty.report import RiskCoveragePoint, UncertaintyComponent, UncertaintyReport
 from saywhy.view import notebook_html, on_image, save_html
 from saywhy.view.flat import Flat, contact_sheet
@@ -99,11 +100,35 @@ def test_a_choice_changes_the_map_and_the_diagnostics_and_is_announced(show, exp
     assert page.errors() == []
 
 
-def test_the_diagnostics_name_their_states(show, explanation):
-    words = show(explanation).text(".diagnostics")
-    assert "Layout good" in words
-    assert "Sign bad" in words
-    assert "all against" in words
+def test_technical_checks_are_plain_lines_with_a_sign_only_where_something_is_wrong(show, explanation):
+    page = show(explanation)
+    assert page.texts(".diagnostics h2") == ["Technical checks"]
+    assert page.texts(".diagnostics li") == ["Layout\ngradcam mug proved", "✕\nSign bad\nall against"]
+    assert "good" not in page.text(".diagnostics")
+
+
+def test_the_trust_question_is_open_until_the_map_is_tested(show, explanation):
+    explanation.provenance["model"] = "torchvision:resnet18"
+    page = show(explanation)
+    assert page.texts(".trust") == [
+        "Can this map be trusted?\nNot tested yet. Run:\n"
+        "saywhy check mug.png --model torchvision:resnet18 --target mug --method gradcam"
+    ]
+    assert page.shown(".trust .sign, .good") == []
+
+
+def test_the_trust_question_is_answered_by_the_verdict(show, explanation):
+    shape = range(len(explanation.images)), range(3)
+    passed, failed = (Verdict.of({"stability": value, "completeness": None}) for value in (0.91, 0.31))
+    tested = {key: [[passed if t == 0 else failed for t in shape[1]] for _ in shape[0]] for key in explanation.maps}
+    page = show(replace(explanation, tested=tested))
+    assert page.texts(".trust p") == ["Passed all checks (1 of 1)."]
+    assert page.texts(".trust li")[0].startswith("✓\nstability passed")
+    assert page.texts(".trust li")[1].startswith("completeness not applicable")
+    page.click("key 21.0")
+    assert page.texts(".trust p") == ["Failed 1 of 1 checks."]
+    assert "a little noise changes the map" in page.text(".trust li.bad")
+    assert page.errors() == []
 
 
 def test_opacity_and_threshold_change_the_heat(show, explanation):
@@ -192,10 +217,8 @@ def test_comparison_shows_two_maps_and_their_difference(show, explanation):
     assert values[:2] == pytest.approx([float(full[30, 70]) for full in fields], abs=1e-4)
     levels = [float(Scale.of(maps[t]).heat(full)[30, 70]) for t, full in enumerate(fields)]
     assert values[2] == pytest.approx(levels[1] - levels[0], abs=1e-4)
-    assert [panel.text.split("?")[0] for panel in page.shown(".diagnostics")] == [
-        "Can A be trusted",
-        "Can B be trusted",
-    ]
+    assert page.texts(".trust h2") == ["Can A be trusted?", "Can B be trusted?"]
+    assert page.texts(".diagnostics h2") == ["Technical checks of A", "Technical checks of B"]
     page.click("Compare two maps")
     assert len(page.shown("figure")) == 1
 
@@ -256,7 +279,7 @@ def test_no_width_scrolls_sideways(show, explained, width, compare):
     root = "document.documentElement"
     assert page.run(f"return [innerWidth, {root}.scrollWidth - {root}.clientWidth]") == [width, 0]
     find = "return [...document.querySelectorAll(arguments[0])].filter((e) => e.scrollWidth > e.clientWidth + 1)"
-    cut = [e for e in page.run(find, ".target, h1, .title, .diagnostics li") if e.is_displayed()]
+    cut = [e for e in page.run(find, ".target, h1, .title, .diagnostics li, .trust pre") if e.is_displayed()]
     assert [element.text for element in cut] == []
 
 
@@ -407,7 +430,8 @@ def test_a_volume_is_read_in_voxels_on_every_slice(show):
         page.point(left + (right - left) // 4, top + (bottom - top) // 2, size)
         x, y, value = page.reading()
         assert value == pytest.approx(float(full[y, x]), abs=1e-3)
-        assert page.text(".reading").startswith(f"x 5, y 15, z {z}: ")
+        voxel = int((x + 0.5 - left) / (right - left) * 20), int((y + 0.5 - top) / (bottom - top) * 30)
+        assert page.text(".reading").startswith(f"x {voxel[0]}, y {voxel[1]}, z {z}: ")
     page.point(2, 2, size)
     assert page.reading()[2] is None
     assert "outside of the input" in page.text(".reading")

@@ -12,6 +12,7 @@ False
 
 from saywhy.checks.catalogue import CHECKS, CheckLimits, CheckSpec
 from saywhy.checks.check import Check, verdicts
+from saywhy.checks.checked import CheckedExplanation, checked
 from saywhy.checks.measures import NULL_SAMPLES, CheckContext, Measurement
 from saywhy.checks.verdict import CheckResult, Verdict
 
@@ -23,7 +24,9 @@ __all__ = [
     "CheckLimits",
     "CheckResult",
     "CheckSpec",
+    "CheckedExplanation",
     "Measurement",
     "Verdict",
+    "checked",
     "verdicts",
 ]

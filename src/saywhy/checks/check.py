@@ -81,6 +81,15 @@ class Check:
         names = self.explanation.targets
         return "\n".join(f"{names[b][t]}: {one}" for b, row in enumerate(self.verdicts) for t, one in enumerate(row))
 
+    def __repr__(self) -> str:
+        """Method, layer and how many of the maps pass, in one line."""
+        passed = self.passed
+        return f"Check of {self.method} at {self.layer}: {int(passed.sum())} of {passed.numel()} maps passed all checks"
+
+    def _repr_html_(self) -> str:
+        page: str = pkgutil.resolve_name("saywhy.view.check:notebook_check")(self)
+        return page
+
     def save(self, path: "str | Path") -> Path:
         """Write an HTML report; the suffix must be ``.html``."""
         # Resolved by name: the view imports checks, and checks must not import the view.

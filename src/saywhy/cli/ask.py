@@ -6,8 +6,10 @@ from typing import Annotated, Any
 import typer
 
 from saywhy.cli import screen
-from saywhy.cli.explain import PAGE, ModelName, Weights, parameters_of, print_table, record, writer_of
+from saywhy.cli.explain import ModelName, Weights, parameters_of, print_table, record, writer_of
 from saywhy.cli.expression import parse_target
+
+PAGE = Path("ask.html")
 
 BAR = 20
 """The length of a full bar, in characters."""
@@ -26,7 +28,9 @@ def ask(
     ] = None,
     top: Annotated[int, typer.Option("--top", "-k", min=1, help="Explain the K likeliest answers.")] = 3,
     words: Annotated[bool, typer.Option("--words", help="Also compute per-word ablation maps of the answer.")] = False,
-    method: Annotated[list[str] | None, typer.Option("--method", help="See `saywhy methods`. Repeatable.")] = None,
+    method: Annotated[
+        list[str] | None, typer.Option("--method", help="See `saywhy methods`; rsi-gradcam by default. Repeatable.")
+    ] = None,
     layer: Annotated[
         str | None, typer.Option("--layer", "-l", help="See `saywhy layers`. Chosen automatically by default.")
     ] = None,
@@ -41,10 +45,12 @@ def ask(
     """Answer a question about an image; compute a saliency map for each answer and an uncertainty report."""
     from saywhy.models import load
     from saywhy.progress import reported_to
+    from saywhy.tasks.vqa.ask import DEFAULT_METHOD
     from saywhy.tasks.vqa.ask import ask as explain_answers
 
-    settings: dict[str, Any] = {"layer": layer, **parameters_of(method or ["gradcam"], with_)}
-    write = writer_of(output, 1 + words, as_json)
+    settings: dict[str, Any] = {"layer": layer, **parameters_of(method or [DEFAULT_METHOD], with_)}
+    write = writer_of(output, 1 + words, as_json, PAGE)
+    before = {path for path in (output or PAGE,) if path.exists()}
     with screen.noted_warnings(), screen.Steps(2) as steps:
         steps.now(f"loading {model}")
         loaded = load(model, weights)
@@ -52,9 +58,7 @@ def ask(
         steps.now(f"asking {image.name}")
         wanted = [parse_target(text, loaded.labels) for text in answer or []] or None
         with reported_to(steps.within(f"asking {image.name}")):
-            found = explain_answers(
-                loaded, image, question, wanted, method or "gradcam", top=top, words=words, **settings
-            )
+            found = explain_answers(loaded, image, question, wanted, method or None, top=top, words=words, **settings)
         steps.done()
     parts: list[Any] = [found] if found.word_ablation is None else [found, found.word_ablation]
     path = output if output is not None or as_json else PAGE
@@ -64,11 +68,12 @@ def ask(
         first = records[0] | {"uncertainty_report": found.uncertainty.record()}
         screen.say_json([first, *records[1:]])
     else:
+        screen.about(loaded)
         screen.unknown_words(loaded, question)
         print_table([part.explanation for part in parts])
         print_uncertainty(found.uncertainty)
     for path in paths:
-        screen.written(path)
+        screen.written(path, path in before)
 
 
 def print_uncertainty(report: Any) -> None:

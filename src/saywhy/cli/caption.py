@@ -11,6 +11,8 @@ from saywhy.cli import screen
 from saywhy.cli.explain import ModelName, Weights, parameters_of, print_table, record, writer_of
 from saywhy.errors import InputError
 
+PAGE = Path("caption.html")
+
 MOST = 60
 """The largest number of captions of an image."""
 
@@ -36,7 +38,10 @@ def caption(
         float | None,
         typer.Option(min=0, help="The diversity penalty between groups of --diverse, 1 by default."),
     ] = None,
-    method: Annotated[list[str] | None, typer.Option("--method", help="See `saywhy methods`. Repeatable.")] = None,
+    method: Annotated[
+        list[str] | None,
+        typer.Option("--method", help="See `saywhy methods`; model-attention and hirescam by default. Repeatable."),
+    ] = None,
     layer: Annotated[
         str | None, typer.Option("--layer", "-l", help="See `saywhy layers`. Chosen automatically by default.")
     ] = None,
@@ -49,8 +54,8 @@ def caption(
     """Generate a caption of an image, and compute a saliency map for every word."""
     from saywhy.models import load
     from saywhy.progress import reported_to
+    from saywhy.tasks.captioning.caption import DEFAULT_METHODS, diverse_captions
     from saywhy.tasks.captioning.caption import caption as explain_caption
-    from saywhy.tasks.captioning.caption import diverse_captions
     from saywhy.tasks.generation.generate import DIVERSITY_PENALTY
 
     if diverse is not None and text is not None:
@@ -60,8 +65,9 @@ def caption(
     if diverse is None and diversity_penalty is not None:
         raise InputError("--diversity-penalty needs --diverse GROUPSxBEAMS; give both.")
     shape = None if diverse is None else shape_of(diverse)
-    settings: dict[str, Any] = {"layer": layer, **parameters_of(method or ["gradcam"], with_)}
-    write = writer_of(output, 1, as_json)
+    settings: dict[str, Any] = {"layer": layer, **parameters_of(method or list(DEFAULT_METHODS), with_)}
+    write = writer_of(output, 1, as_json, PAGE)
+    before = {path for path in (output or PAGE,) if path.exists()}
     with screen.noted_warnings(), screen.Steps(2) as steps:
         steps.now(f"loading {model}")
         loaded = load(model, weights)
@@ -71,11 +77,9 @@ def caption(
         with reported_to(steps.within(f"captioning {image.name}")):
             if shape is not None:
                 penalty = DIVERSITY_PENALTY if diversity_penalty is None else diversity_penalty
-                found = diverse_captions(
-                    loaded, image, *shape, method or "gradcam", diversity_penalty=penalty, **settings
-                )
+                found = diverse_captions(loaded, image, *shape, method or None, diversity_penalty=penalty, **settings)
             else:
-                found = explain_caption(loaded, image, text, method or "gradcam", count=count, **settings)
+                found = explain_caption(loaded, image, text, method or None, count=count, **settings)
         steps.done()
     paths = write([found])
     captions = [one.text for one in found.diverse] if shape is not None else list(found.captions) or [text]
@@ -88,6 +92,7 @@ def caption(
             about |= {"diverse_captions": [asdict(one) for one in found.diverse], "map_distance": distances}
         screen.say_json({**about, **record(found.explanation)})
     else:
+        screen.about(loaded)
         screen.unknown_words(loaded, str(captions[0]))
         if shape is not None:
             screen.say("group  mean log-probability  caption")
@@ -101,7 +106,7 @@ def caption(
             meaning = "1 - rank correlation; 0: same order, 1: unrelated, 2: opposite"
             screen.say(f"Mean distance between maps, {one}: {distance:.2f} ({meaning}).")
     for path in paths:
-        screen.written(path)
+        screen.written(path, path in before)
 
 
 def shape_of(text: str) -> tuple[int, int]:

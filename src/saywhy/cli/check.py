@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from saywhy.cli import screen
-from saywhy.cli.explain import DEFAULT_MODEL, ModelName, Weights, parameters_of
+from saywhy.cli.explain import DEFAULT_MODEL, Labels, ModelName, Weights, parameters_of
 from saywhy.cli.expression import parse_target
 from saywhy.errors import InputError
 
@@ -21,6 +21,7 @@ def check(
     image: Annotated[Path, typer.Argument(help="An image.", show_default=False)],
     model: ModelName = DEFAULT_MODEL,
     weights: Weights = None,
+    labels: Labels = None,
     question: Annotated[
         str | None, typer.Option("--question", "-q", help="A question or caption, for a model of images and text.")
     ] = None,
@@ -51,7 +52,7 @@ def check(
     parameters = parameters_of([method], with_)
     with screen.noted_warnings(), screen.Steps(3) as steps:
         steps.now(f"loading {model}")
-        loaded = load(model, weights)
+        loaded = load(model, weights, labels=labels)
         steps.done()
         steps.now(f"explaining {image.name}")
         wanted = [parse_target(text, loaded.labels) for text in target or []]
@@ -66,6 +67,7 @@ def check(
     if as_json:
         screen.say_json(_record(found))
     else:
+        screen.about(loaded)
         _show(found)
     for path in paths:
         screen.written(path)

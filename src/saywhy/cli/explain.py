@@ -1,8 +1,7 @@
 """``saywhy explain``: saliency maps of model outputs; and helpers that other commands share."""
 
-import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,6 +9,7 @@ import typer
 
 from saywhy.cli import screen
 from saywhy.cli.expression import parse_target
+from saywhy.cli.results_folder import ResultsFolder, check_outputs, folder_of, stamp
 from saywhy.errors import ImageError, InputError
 
 DEFAULT_MODEL = "toybox:classifier"
@@ -25,12 +25,17 @@ Weights = Annotated[
         "--weights", "-w", help="A safetensors file, a state dict, or 'random'; pretrained weights by default."
     ),
 ]
+Labels = Annotated[
+    Path | None,
+    typer.Option("--labels", help="A file with the names of the classes: one a line, or JSON (list, class_to_idx)."),
+]
 
 
 def explain(
     images: Annotated[list[Path], typer.Argument(help="Images, or folders of images.", show_default=False)],
     model: ModelName = DEFAULT_MODEL,
     weights: Weights = None,
+    labels: Labels = None,
     target: Annotated[
         list[str] | None,
         typer.Option(
@@ -63,15 +68,24 @@ def explain(
         int | None, typer.Option(help="Perturbed images per forward pass; does not change the result.")
     ] = (None),
     seed: Annotated[int, typer.Option(help="Random seed of the method.")] = 0,
+    check: Annotated[
+        bool, typer.Option("--check", help="Test every map (about 130 forward passes each), as `saywhy check` does.")
+    ] = False,
     output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="FILE.html (all images), FILE.png or FILE.npz (one image), or a folder."),
+        list[Path] | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="FILE.html (all images), FILE.png or FILE.npz (one image), or a folder: a .png for each image when it "
+            "is done, index.html and results.jsonl; the same command goes on where it stopped. Repeatable.",
+        ),
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the results as JSON; write a file only with -o.")
     ] = False,
 ) -> None:
     """Compute saliency maps of the outputs of a model for images."""
+    from saywhy.checks import checked
     from saywhy.explain import explain as compute
     from saywhy.images import images_in
     from saywhy.models import load
@@ -79,50 +93,133 @@ def explain(
     from saywhy.targets import Top
 
     parameters = parameters_of(method or ["gradcam"], with_)
-    files = list(images_in(images))
-    write = writer_of(output, len(files), as_json)
-    explanations, failed = [], []
+    files = list(dict.fromkeys(images_in(images)))
+    paths = output or ([] if as_json else [PAGE])
+    check_outputs(paths, len(files))
+    settings = [
+        model,
+        weights,
+        labels,
+        target,
+        top,
+        method,
+        layer,
+        score,
+        with_,
+        fuse,
+        precision,
+        input_size,
+        seed,
+        check,
+    ]
+    run = Run(paths, files, [*settings, stamp(weights), stamp(model.rpartition(":")[0]), stamp(labels)])
     with screen.noted_warnings(), screen.Steps(len(files) + 1) as steps:
         steps.now(f"loading {model}")
-        loaded = load(model, weights, input_size=input_size)
+        loaded = load(model, weights, labels=labels, input_size=input_size)
         steps.done()
         wanted: Any = [parse_target(text, loaded.labels) for text in target or []]
         wanted += [Top(top)] if top is not None else []
-        for file in files:
-            steps.now(f"explaining {file.name}")
-            try:
-                with reported_to(steps.within(f"explaining {file.name}")):
-                    explanations.append(
-                        compute(
-                            loaded,
-                            file,
-                            wanted or None,
-                            method or "gradcam",
-                            layer or None,
-                            score=score,
-                            fuse=fuse,
-                            precision=precision,
-                            batch_size=batch_size,
-                            seed=seed,
-                            **parameters,
-                        )
-                    )
-            except ImageError as error:  # one damaged image does not stop the others
-                failed.append(str(error))
-            steps.done()
-    if explanations:
-        paths = write(explanations)
+
+        def explained(file: Path) -> Any:
+            with reported_to(steps.within(f"explaining {file.name}")):
+                found = compute(
+                    loaded,
+                    file,
+                    wanted or None,
+                    method or "gradcam",
+                    layer or None,
+                    score=score,
+                    fuse=fuse,
+                    precision=precision,
+                    batch_size=batch_size,
+                    seed=seed,
+                    **parameters,
+                )
+                return checked(found, seed=seed) if check else found
+
+        with run:
+            for file in files:
+                steps.now(f"explaining {file.name}")
+                run.explain(file, explained)
+                steps.done()
+    if run.records:
         if as_json:
-            screen.say_json([record(e) for e in explanations])
+            screen.say_json(run.records)
         else:
-            screen.note(f"model {loaded.name}")
-            print_table(explanations)
-        for path in paths:
-            screen.written(path)
-    for message in failed:
-        screen.failure(message)
-    if failed:
+            screen.about(loaded)
+            print_rows([row for one in run.records for row in one["maps"]], run.records[0]["score"])
+    run.report()
+    if run.failed:
         raise typer.Exit(1)
+
+
+class Run:
+    """A run over images: what is finished is written, also after Ctrl-C or an error.
+
+    Args:
+        paths: the outputs.
+        files: the images.
+        settings: what changes the results.
+
+    Attributes:
+        records: the records of the images that are finished.
+        failed: messages of images that cannot be read.
+    """
+
+    def __init__(self, paths: Sequence[Path], files: Sequence[Path], settings: Any) -> None:
+        self._folders = [ResultsFolder(path, files, settings) for path in paths if folder_of(path)]
+        self._files = [path for path in paths if not folder_of(path)]
+        self._replaced = {path for path in self._files if path.exists()}
+        self._title = f"{len(files)} image{'s' * (len(files) != 1)}"
+        self._kept: list[Any] = []
+        self._written: list[Path] = []
+        self._skipped = 0
+        self.records: list[dict[str, Any]] = []
+        self.failed: list[str] = []
+
+    def explain(self, file: Path, explained: Callable[[Path], Any]) -> None:
+        """Explain one image and write its files, unless all of them are there."""
+        if self._folders and not self._files and all(folder.done(file) for folder in self._folders):
+            self.records.append(self._folders[0].record(file))
+            self._skipped += 1
+            return
+        try:
+            shown = explained(file)
+        except ImageError as error:  # one damaged image does not stop the others
+            self.failed.append(str(error))
+            return
+        found = record(shown)
+        self._written += [folder.add(file, shown, found) for folder in self._folders if not folder.done(file)]
+        self._kept += [shown] if self._files else []
+        self.records.append(found)
+
+    def __enter__(self) -> "Run":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Write the pages of what is finished."""
+        if self.records:
+            self._written += [folder.write_index(self._title) for folder in self._folders]
+        if self._kept:
+            self._written += [_page(self._kept, path) for path in self._files]
+
+    def report(self) -> None:
+        """Print the written files and the failures."""
+        if self._skipped:
+            screen.note(f"{self._skipped} image{'s' * (self._skipped != 1)} finished by an earlier run")
+        for path in self._written:
+            screen.written(path, replaced=path in self._replaced)
+        for message in self.failed:
+            screen.failure(message)
+
+
+def _page(explanations: Sequence[Any], path: Path) -> Path:
+    """Write one file of all explanations."""
+    from saywhy.view.gallery import save_gallery
+
+    if len(explanations) == 1:
+        return Path(explanations[0].save(path))
+    return save_gallery(explanations, path, f"{len(explanations)} images")
 
 
 def parameter_of(text: str) -> tuple[str, Any]:
@@ -152,55 +249,46 @@ def parameters_of(method: Sequence[str], given: Sequence[str] | None) -> dict[st
     return resolve_methods(list(method), dict(map(parameter_of, given or [])))[1]
 
 
-def writer_of(output: Path | None, count: int, as_json: bool) -> Any:
-    """Return the function that writes the results; a wrong path is an error before anything is computed."""
+def writer_of(output: Path | None, count: int, as_json: bool, page: Path) -> Any:
+    """Return the function that writes the result of one image; a wrong path is an error before anything is computed.
+
+    Args:
+        output: ``-o``.
+        count: the number of explanations.
+        as_json: whether nothing is written without ``-o``.
+        page: the file without ``-o``.
+    """
     if output is None and as_json:
         return lambda _: []
-    path = output or PAGE
-    suffix = path.suffix.lower()
-    if path.is_dir() or not suffix:
-        return lambda es: [e.save(path / name) for e, name in zip(es, _file_names(es), strict=True)]
-    if suffix == ".html":
-        return lambda es: [_page(es, path)]
-    if suffix not in (".png", ".npz"):
-        raise InputError(f"'{path}': expected .html, .png, .npz or a folder, got '{path.suffix}'.")
-    if count > 1:
-        raise InputError(
-            f"{count} explanations do not fit into one {suffix} file. Give a folder (a .png each) or FILE.html."
-        )
-    return lambda es: [es[0].save(path)]
+    path = output or page
+    check_outputs([path], count)
 
+    def write(found: Sequence[Any]) -> list[Path]:
+        name = f"{Path(found[0].explanation.images[0].name.partition(' · ')[0]).stem}.png"
+        return [found[0].save(path / name if folder_of(path) else path)]
 
-def _page(explanations: Sequence[Any], path: Path) -> Path:
-    """Write one page of all explanations."""
-    from saywhy.view.gallery import save_gallery
-
-    if len(explanations) == 1:
-        return Path(explanations[0].save(path))
-    return save_gallery(explanations, path, f"{len(explanations)} images")
-
-
-def _file_names(explanations: Sequence[Any]) -> list[str]:
-    """Return a file name for each image; equal names get numbers, so that no file is overwritten."""
-    names: list[str] = []
-    for explanation in explanations:
-        stem = Path(explanation.images[0].name).stem
-        same = (f"{stem}-{count}.png" for count in itertools.count(2))
-        names.append(next(name for name in (f"{stem}.png", *itertools.islice(same, len(names))) if name not in names))
-    return names
+    return write
 
 
 def print_table(explanations: Sequence[Any]) -> None:
-    """Print a row for every map: target, probability, score, peak and diagnostics."""
+    """Print the maps of explanations; see `print_rows`."""
+    records = [record(e) for e in explanations]
+    print_rows([row for one in records for row in one["maps"]], records[0]["score"])
+
+
+def print_rows(rows: Sequence[dict[str, Any]], kind: str) -> None:
+    """Print a row for every map: target, probability, score, peak, technical checks, and the verdict if there is one.
+
+    Without a verdict a line on standard error says that the maps were not tested. ``kind``: of the scores.
+    """
     from saywhy.view.legend import percent
 
-    kind = explanations[0].score
     numbers = ("probability", "score" if kind == "logit" else f"score ({kind})", "peak x, y")
-    table = screen.table(
-        "image", "target", *numbers, "method", "layer", "diagnostics", right=numbers, whole=("method",)
-    )
+    tested = all("verdict" in row for row in rows)
+    heads = ("image", "target", *numbers, "method", "layer", "technical checks", *["can it be trusted?"] * tested)
+    table = screen.table(*heads, right=numbers, whole=("method",))
     last = None
-    for row in (r for e in explanations for r in record(e)["maps"]):
+    for row in rows:
         peak = row["peak"]
         # On a terminal an image is named once; in a pipe every line names it.
         repeated = screen.results.is_terminal and row["image"] == last
@@ -213,23 +301,30 @@ def print_table(explanations: Sequence[Any]) -> None:
             "none" if peak is None else f"{int(peak[0])}, {int(peak[1])}",
             row["method"],
             row["layer"],
-            verdict_of(row["diagnostics"]),
+            worst_of(row["diagnostics"]),
+            *([row["verdict"]["summary"]] if tested else []),
         )
     screen.show(table)
+    if not tested:
+        screen.note("can these maps be trusted? not tested yet: see `saywhy check`")
 
 
-def verdict_of(diagnostics: Sequence[dict[str, str]]) -> str:
+def worst_of(diagnostics: Sequence[dict[str, str]]) -> str:
     """Return the worst diagnostic of a map, or "good".
 
-    >>> verdict_of([{"name": "layout", "state": "good"}, {"name": "evidence", "state": "warning"}])
+    >>> worst_of([{"name": "layout", "state": "good"}, {"name": "evidence", "state": "warning"}])
     'warning: evidence'
     """
     worst = next((one for state in ("bad", "warning") for one in diagnostics if one["state"] == state), None)
-    return "good" if worst is None else f"{worst['state']}: {worst['name']}"
+    return "ok" if worst is None else f"{worst['state']}: {worst['name']}"
 
 
-def record(explanation: Any) -> dict[str, Any]:
-    """Return an explanation of one image as JSON data."""
+def record(shown: Any) -> dict[str, Any]:
+    """Return an explanation of one image, or a checked one, as JSON data."""
+    from saywhy.view.contact import disagreement
+    from saywhy.view.trust import verdict_entry
+
+    explanation, tested = getattr(shown, "explanation", shown), getattr(shown, "tested", {})
     source = explanation.images[0]
     maps = []
     for method, layer in explanation.pairs:
@@ -253,12 +348,14 @@ def record(explanation: Any) -> dict[str, Any]:
                         for d in explanation.diagnostics[method, layer][0][t]
                     ],
                 }
+                | ({"verdict": verdict_entry(tested[method, layer][0][t])} if tested else {})
             )
     return {
         "image": source.name,
         "size": list(source.image.size),
         "crop_box": list(source.crop_box),
         "score": explanation.score,
+        "disagreement": disagreement(explanation),
         "maps": maps,
         "provenance": explanation.provenance,
     }

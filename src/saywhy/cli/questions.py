@@ -7,8 +7,12 @@ import typer
 
 from saywhy.cli import screen
 from saywhy.cli.caption import shape_of
-from saywhy.cli.explain import ModelName, Weights, parameters_of, record, verdict_of, writer_of
+from saywhy.cli.explain import ModelName, Weights, parameters_of, record, worst_of, writer_of
 from saywhy.errors import InputError
+
+
+PAGE = Path("questions.html")
+"""The file without ``-o``."""
 
 
 def questions(
@@ -50,7 +54,7 @@ def questions(
         raise InputError("--vqa-weights needs --answer, which asks the VQA model; give both.")
     shape = shape_of(diverse)
     settings: dict[str, Any] = {"layer": layer, **parameters_of(method or ["gradcam"], with_)}
-    write = writer_of(output, 1, as_json)
+    write = writer_of(output, 1, as_json, PAGE)
     with screen.noted_warnings(), screen.Steps(2) as steps:
         steps.now(f"loading {model}")
         loaded, answers = load(model, weights), load(vqa, vqa_weights) if answer else None
@@ -115,7 +119,7 @@ def _print_maps(found: Any) -> None:
             f"{one.score:.2f}",
             "none" if peak is None else f"{int(peak[0])}, {int(peak[1])}",
             row["method"],
-            verdict_of(row["diagnostics"]),
+            worst_of(row["diagnostics"]),
         )
     screen.show(table)
     screen.say("log-prob.: the mean log-probability of a word.")

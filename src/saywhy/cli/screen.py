@@ -10,7 +10,16 @@ from typing import Any
 
 from rich.cells import cell_len
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.padding import Padding
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.style import Style
 from rich.table import Table
 from rich.text import Text
@@ -18,6 +27,9 @@ from rich.text import Text
 from saywhy.errors import SaywhyWarning
 from saywhy.progress import PATIENCE
 from saywhy.terminal import printable, printable_json
+
+SILENCE = 30.0
+"""Seconds between the lines of progress of a command without a terminal."""
 
 WIDE = 10_000
 """The width of output that is not a terminal, in columns: nothing is cut off or wrapped."""
@@ -72,6 +84,20 @@ def say(text: str) -> None:
     results.print(Text(printable(text)), soft_wrap=not results.is_terminal)
 
 
+def entry(name: str, about: str, lines: Sequence[str]) -> None:
+    """Print a name, a remark and texts below them, indented and wrapped at the width of the terminal.
+
+    Where the results are no terminal it is one line, its parts separated by tabs.
+    """
+    texts = [printable(text, one_line=True) for text in (name, about, *lines)]
+    if not results.is_terminal:
+        print("\t".join(texts))
+        return
+    results.print(Text.assemble((texts[0], "bold"), "  ", (texts[1], "dim")))
+    for text in texts[2:]:
+        results.print(Padding(Text(text), (0, 0, 0, 4)))
+
+
 def say_json(record: Any) -> None:
     """Print a record as JSON among the results."""
     print(printable_json(record))
@@ -89,14 +115,20 @@ def unknown_words(model: Any, text: str) -> None:
         note(f"not in the vocabulary of {model.name}: {', '.join(map(repr, unknown))}")
 
 
+def about(model: Any) -> None:
+    """Print the name of a model, and what it knows if it is a demo model."""
+    knows = "" if model.domain is None else f", a demo model that knows only {model.domain.kind}; give yours as --model"
+    note(f"model {model.name}{knows}")
+
+
 def note(message: str) -> None:
     """Print a message on standard error."""
     _note("", message)
 
 
-def written(path: Path) -> None:
+def written(path: Path, replaced: bool = False) -> None:
     """Print the path of a written file, without other text after it, so that it can be clicked and copied."""
-    _note("wrote ", printable(path, one_line=True), "green")
+    _note("replaced " if replaced else "wrote ", printable(path, one_line=True), "green")
 
 
 def _note(lead: str, message: str, style: str = "") -> None:
@@ -119,7 +151,7 @@ def noted_warnings() -> Iterator[None]:
 
 
 class Steps:
-    """A progress bar that appears after :data:`PATIENCE` seconds, and disappears at the end.
+    """A progress bar with the time left that appears after :data:`PATIENCE` seconds, and disappears at the end.
 
     Args:
         total: the number of steps.
@@ -132,6 +164,8 @@ class Steps:
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
+            TextColumn("left:"),
+            TimeRemainingColumn(),
             console=notes,
             transient=True,
             # A thread redraws the bar, so that it moves during a long step.
@@ -139,6 +173,8 @@ class Steps:
         )
         self._task = self._progress.add_task("", total=total, start=True)
         self._clock = _After(PATIENCE, self._progress.start)
+        self._total, self._done = total, 0
+        self._began = self._said = time.monotonic()
 
     def __enter__(self) -> "Steps":
         if notes.is_terminal:
@@ -159,8 +195,15 @@ class Steps:
         return lambda part, done, total: self.now(f"{what}: {part} {done} of {total}")
 
     def done(self) -> None:
-        """Count one finished step."""
+        """Count one finished step; without a terminal a line says so every :data:`SILENCE` seconds."""
         self._progress.advance(self._task)
+        self._done += 1
+        now = time.monotonic()
+        if notes.is_terminal or now - self._said < SILENCE or self._done >= self._total:
+            return
+        self._said = now
+        left = (now - self._began) / self._done * (self._total - self._done)
+        note(f"{self._done} of {self._total} steps, about {left:.0f} s left")
 
 
 class _After:

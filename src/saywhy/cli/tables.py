@@ -8,15 +8,16 @@ from typing import Annotated, Any
 import typer
 
 from saywhy.cli import screen
-from saywhy.cli.explain import DEFAULT_MODEL, Weights
+from saywhy.cli.explain import DEFAULT_MODEL, Labels, Weights
 
 
 def methods(
     name: Annotated[str | None, typer.Argument(help="Describe this method only.", show_default=False)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print them as JSON.")] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print them all as a Markdown page.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Add paper, equation and parameters.")] = False,
 ) -> None:
-    """List the methods with paper and equation, or describe one method with its parameters."""
+    """List the methods with cost and use (recommended ones have a star), or describe one with its parameters."""
     from saywhy.methods import all_methods, find_method
 
     if name is not None and markdown:
@@ -35,11 +36,7 @@ def methods(
     if as_json:
         screen.say_json([_record(m) for m in found])
     else:
-        rows = [
-            (m.name, f"{m.title}, {m.paper}", m.equation, ", ".join(f"{k}={v}" for k, v in m.parameters.items()))
-            for m in found
-        ]
-        _print_table(("method", "paper", "map", "parameters"), rows)
+        _print_methods(found, verbose)
 
 
 def metrics(
@@ -116,6 +113,21 @@ def tasks(as_json: Annotated[bool, typer.Option("--json", help="Print them as JS
     _print_table(("task", "name and paper", "output"), [(t.name, f"{t.title}, {t.paper}", t.reading) for t in found])
 
 
+def _print_methods(found: Iterable[Any], verbose: bool) -> None:
+    """Print two lines a method, or more where the terminal is narrow; in a pipe one line a method."""
+    from saywhy.methods.guide import advice_on
+
+    screen.say("* first choice for a task by the measured pages. Cost: images that the network runs for one map.")
+    for method in found:
+        advice = advice_on(method)
+        lines = [f"{advice.what} Use: {advice.when}"]
+        if verbose:
+            parameters = ", ".join(f"{k}={v}" for k, v in method.parameters.items())
+            lines += [f"{method.title}, {method.paper}", f"map: {method.equation}"]
+            lines += [f"parameters: {parameters}"] if parameters else []
+        screen.entry(f"{'*' if advice.recommended else ' '} {method.name}", f"cost {advice.images}", lines)
+
+
 def _print_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print a table; its first column is never folded."""
     table = screen.table(*heads, whole=heads[:1])
@@ -149,11 +161,15 @@ def _print_method(method: Any) -> None:
     """Print the description of one method."""
     from saywhy.cli.method_docs import differs, parameters
     from saywhy.cli.pages import PLACES, place_of
+    from saywhy.methods.guide import advice_on
 
     description = screen.table("", "", whole=("",), heading=False)
     for what, value in {
         "method": f"{method.name}: {method.title}, {method.paper}",
         "map": method.equation,
+        "in short": advice_on(method).what,
+        "use": advice_on(method).when,
+        "cost": f"images that the network runs for one map: {advice_on(method).images}",
         "where": PLACES[place_of(method)],
         "shows": method.reading,
         "score": f"{method.score}, unless --score is given",
@@ -178,6 +194,7 @@ def layers(
     model: Annotated[str, typer.Argument(help="As for `saywhy explain --model`.")] = DEFAULT_MODEL,
     image: Annotated[Path | None, typer.Argument(help="An image to run; a Toybox scene if not given.")] = None,
     weights: Weights = None,
+    labels: Labels = None,
     question: Annotated[
         str | None, typer.Option("--question", "-q", help="A question or text, for a model that takes one.")
     ] = None,
@@ -195,7 +212,7 @@ def layers(
 
     with screen.noted_warnings(), screen.Steps(2) as steps:
         steps.now(f"loading {model}")
-        loaded = load(model, weights)
+        loaded = load(model, weights, labels=labels)
         steps.done()
         steps.now("changing patches of the image")
         shown: Any = image if image is not None else _toybox_scene()

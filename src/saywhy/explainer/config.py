@@ -9,12 +9,18 @@ from torch import Tensor, nn
 from saywhy.engine.layout import Layout
 from saywhy.engine.precision import Precision
 from saywhy.engine.trace import Candidate
-from saywhy.errors import InputError, LayerError, MethodError, TargetError
+from saywhy.errors import InputError, LayerError, MethodError, TargetError, nearest
 from saywhy.methods.method import Method
 from saywhy.methods.registry import find_method
 from saywhy.output import ScoreKind
 from saywhy.targets import Target
 from saywhy.validation import checked, seed_number, short_repr, true_or_false, validate, whole_number
+
+ARGUMENTS = (
+    "target", "method", "layer", "score", "fuse", "layout", "output", "axes", "precision", "batch_size", "create_graph",
+    "seed", "keep_model",
+)  # fmt: skip
+"""The arguments of :func:`saywhy.explain` beside the parameters of methods, for suggestions."""
 
 LayerSpec = str | nn.Module | Candidate | None | Sequence[str | nn.Module]
 """A dotted name, a module, a list of them, or None to find the layer; inside of tasks also a declared layer."""
@@ -110,8 +116,10 @@ def resolve_methods(
     known = {parameter for method in methods for parameter in method.parameters}
     for name in parameters:
         if name not in known:
+            likely = nearest(name, [*known, *ARGUMENTS], count=1)
             raise MethodError(
                 f"{', '.join(m.name for m in methods)} has no parameter '{name}'. "
+                + (f"Did you mean {likely[0]}=? " if likely else "")
                 + (f"Parameters: {', '.join(sorted(known))}." if known else "It has none.")
             )
     found = {}

@@ -18,6 +18,7 @@ from saywhy.engine.tree import ModelInputs
 from saywhy.errors import SaywhyWarning
 from saywhy.explainer.batch_result import BatchResult, alike, merged_names
 from saywhy.explainer.runner import Runner
+from saywhy.images import SourceImage
 from saywhy.methods.method import AttributionResult
 from saywhy.methods.registry import find_method
 from saywhy.models.inputs import Batch
@@ -81,8 +82,9 @@ class MapMetadata:
             agreement=agreement,
         )
 
-    def diagnostics(self, method: str, layer: str) -> list[list[Diagnostics]]:
-        """The diagnostics [batch][target] of every map of one method at one layer."""
+    def diagnostics(self, method: str, layer: str, images: Sequence[SourceImage] = ()) -> list[list[Diagnostics]]:
+        """The diagnostics [batch][target] of every map of one method at one layer, on these images."""
+        objections = [diagnostics.domain_diagnostic(i.objection) if i.objection else None for i in images]
         known, evidence = find_method(method), self.evidence.get(layer)
         config = self.runner.config
         common: list[Diagnostic | None] = [diagnostics.input_diagnostic()]
@@ -113,6 +115,7 @@ class MapMetadata:
 
         def of_map(b: int, t: int) -> Diagnostics:
             some = [
+                objections[b] if objections else None,
                 *common,
                 # A path starts where the gradient is not zero; a vanished one at its end is a saturation diagnostic.
                 diagnostics.gradient_diagnostic(evidence, b, t) if evidence is not None and error is None else None,
@@ -149,6 +152,13 @@ class MapMetadata:
             shown = ", ".join(f"'{n}'" for n in names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
             warnings.warn(f"{shown}: {cause}.", SaywhyWarning, stacklevel=stacklevel)
 
+    def warn_of_other_images(self, images: Sequence[SourceImage], stacklevel: int) -> None:
+        """Warn once of images of another kind than those that the model was trained on."""
+        foreign = [image for image in images if image.objection]
+        if foreign:
+            shown = foreign[0].name + (f" and {len(foreign) - 1} more" if len(foreign) > 1 else "")
+            warnings.warn(f"{shown}: {foreign[0].objection}.", SaywhyWarning, stacklevel=stacklevel)
+
     def warn_of_bypassed_layers(self, stacklevel: int) -> None:
         """Warn where a part of the score passes round a layer that was found."""
         for name, layer in self.layers.items():
@@ -170,6 +180,8 @@ class MapMetadata:
         model, config = self.runner.model, self.runner.config
         return {
             "model": model.name,
+            **({"given": dict(model.given)} if model.given else {}),
+            **({"knows_only": model.domain.kind} if model.domain else {}),
             "weights_sha256": model.digest() if model.version() == version else None,
             "images": [source.name for source in batch.images()],
             "axes": _axes(batch, declared=model.axes.axes is not None),

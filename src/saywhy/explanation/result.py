@@ -31,6 +31,14 @@ UNAVAILABLE = (
 )
 
 
+FORMATS = {
+    ".html": "saywhy.view.report:save_html",
+    ".png": "saywhy.view.sheet:save_png",
+    ".npz": "saywhy.io.npz:save_npz",
+}
+"""The function that writes a file, by its suffix; named, because the view and the formats import this module."""
+
+
 @dataclass(frozen=True, eq=False)
 class Explanation:
     """Saliency maps for B samples and T targets, by method and layer; it can be pickled, copied and compared.
@@ -313,11 +321,9 @@ class Explanation:
             WriteError: the disk is full, or the folder cannot be written.
         """
         file = file_path("path", path)
-        writers = {".png": "saywhy.view.sheet:save_png", ".html": "saywhy.view.report:save_html"}
-        writers |= {".npz": "saywhy.io.npz:save_npz"}
-        if file.suffix.lower() not in writers:
-            raise InputError(f"'{file}': the suffix must be {', '.join(writers)}, got '{file.suffix}'.")
-        resolve_name(writers[file.suffix.lower()])(self, file)
+        if file.suffix.lower() not in FORMATS:
+            raise InputError(f"'{file}': the suffix must be {', '.join(FORMATS)}, got '{file.suffix}'.")
+        resolve_name(FORMATS[file.suffix.lower()])(self, file)
         return file
 
     def show(self) -> None:

@@ -21,6 +21,7 @@ from saywhy.errors import InputError, nearest
 from saywhy.images import SourceImage, image_from_tensor, read_image
 from saywhy.models.arrange import arranged, is_one_image
 from saywhy.models.axes import WORDS
+from saywhy.models.bare import advice
 from saywhy.models.model import Model, takes
 from saywhy.models.weights import check_usable
 from saywhy.output import parse_output
@@ -163,9 +164,8 @@ def _is_image(given: Any) -> bool:
 def _of_images(model: Model, sources: Sequence[Any]) -> Batch:
     if model.preprocess is None:
         raise InputError(
-            f"{model.name} is a bare network, whose preprocessing is not known. Give a preprocessed tensor "
-            "[batch, 3, height, width], or set the preprocessing: saywhy.load(network, input_size=224) (ImageNet's "
-            "mean and std, or mean=, std=), or saywhy.load(network, preprocess=function)."
+            f"{model.name} is a bare network, whose preprocessing is not known. {advice(model)}; or give a "
+            "preprocessed tensor [batch, 3, height, width]."
         )
     opened = [read_image(source) for source in sources]
     fed = [model.preprocess(image) for image in opened]
@@ -177,7 +177,10 @@ def _of_images(model: Model, sources: Sequence[Any]) -> Batch:
         )
     tensor = torch.stack([tensor for tensor, _ in fed]).to(model.device, model.dtype)
     names = [_name(source, i, len(sources)) for i, source in enumerate(sources)]
-    images = tuple(SourceImage(n, image, crop_box) for n, image, (_, crop_box) in zip(names, opened, fed, strict=True))
+    images = tuple(
+        SourceImage(n, image, crop_box, objection=model.domain.objection(image) if model.domain else "")
+        for n, image, (_, crop_box) in zip(names, opened, fed, strict=True)
+    )
     return Batch(model.feed(tensor) if model.feed else tensor, lambda: images)
 
 

@@ -10,7 +10,10 @@ from torch import Tensor, nn
 
 from saywhy.errors import InputError, ModelError, WeightsError, nearest
 from saywhy.models.axes import Input, as_input
-from saywhy.models.model import Model, labels_of
+from saywhy.models.bare import bare, transforms_of
+from saywhy.models.head import last_layer
+from saywhy.models.label_files import read_labels
+from saywhy.models.model import Model
 from saywhy.models.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess, as_preprocess
 from saywhy.models.registry import SOURCES
 from saywhy.models.weights import load_weights
@@ -24,7 +27,7 @@ def load(
     model: "str | os.PathLike[str] | nn.Module | Model",
     weights: str | os.PathLike[str] | None = None,
     *,
-    labels: Sequence[str] | None = None,
+    labels: "Sequence[str] | os.PathLike[str] | None" = None,
     input_size: int | tuple[int, int] | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
@@ -42,12 +45,16 @@ def load(
             folder with a saved model), ``"toybox:classifier"``, ``"path/to/file.py:function"`` (a function of yours
             that returns a network), or a network itself.
         weights: None takes the library's pretrained ones (downloaded once); ``"random"`` takes none; else a safetensors
-            file or a state dict that torch saved, read with ``weights_only=True``.
-        labels: names of the classes, in place of the model's own.
+            file or a state dict that torch saved, read with ``weights_only=True``. A classifier of torchvision or timm
+            gets a head for the number of classes in the file.
+        labels: names of the classes, in place of the model's own; or the ``Path`` of a file with them, one a line, or
+            JSON (:func:`saywhy.models.label_files.read_labels`).
         input_size: images are resized and cropped to this, one side or (height, width).
         mean: of each channel, in place of the model's own, in units of 0 to 1.
         std: of each channel, likewise.
-        preprocess: a function from a PIL image to a tensor [3, height, width], in place of all of the above.
+        preprocess: a function from a PIL image to a tensor [3, height, width], or torchvision's enum of weights
+            (``ResNet18_Weights.DEFAULT``), in place of all of the above. A bare network brings its own where it is of
+            timm, or of transformers and saved with its image processor (:func:`saywhy.models.bare.bare`).
         multilabel: several classes can be right at once.
         output: where the class scores are in what the network returns, e.g. ``"logits"`` or 0.
         scale: what these scores are: ``"logit"``, ``"probability"`` (the network ends in a softmax or sigmoid),
@@ -69,14 +76,20 @@ def load(
         file_path("weights", weights, WeightsError)
         weights = os.fspath(weights)
     found = _find(model, weights)
+    if weights is not None:
+        found.given = {**found.given, "weights": str(weights)}
     if preprocess is not None:
-        found.preprocess = as_preprocess(preprocess)
+        found.preprocess = as_preprocess(transforms_of(preprocess))
     elif input_size is not None or mean is not None or std is not None:
         found.preprocess = _with_overrides(found.preprocess, input_size, mean, std)
     if labels is not None:
+        found.given = {**found.given, "labels": os.fspath(labels) if isinstance(labels, os.PathLike) else "FILE"}
+        if isinstance(labels, os.PathLike):
+            labels = read_labels(labels)
         if isinstance(labels, str) or not isinstance(labels, Iterable) or getattr(labels, "ndim", 1) != 1:
             raise InputError(f"labels must be a list of names, got {short_repr(labels)}.")
         found.labels = tuple(map(str, labels))
+        _check_number_of_labels(found, weights)
     if multilabel is not None:
         found.multilabel = validate("multilabel", multilabel, bool)
     found.output = found.output if output is None else output
@@ -92,7 +105,7 @@ def load(
 
 def _find(model: Any, weights: Any) -> Model:
     if isinstance(model, nn.Module):
-        model = Model(model, labels=labels_of(model))  # type: ignore[arg-type]
+        model = bare(model)
     if isinstance(model, Model):
         if weights not in (None, "random"):
             load_weights(model.module, weights)
@@ -114,6 +127,18 @@ def _find(model: Any, weights: Any) -> Model:
             f"or be path/to/file.py:function.{_hint(os.fspath(model), source, name)}"
         )
     return found.function(name, weights)
+
+
+def _check_number_of_labels(model: Model, weights: Any) -> None:
+    """Check that a head built from a file has a name for each of its classes."""
+    if weights in (None, "random") or not model.name.startswith(("torchvision:", "timm:")):
+        return
+    last = last_layer(model.module)
+    if last is not None and model.labels is not None and len(model.labels) != last.weight.shape[0]:
+        raise InputError(
+            f"the network in '{weights}' has {last.weight.shape[0]} classes, and {len(model.labels)} labels were "
+            "given. Give one label a class, in the order of training."
+        )
 
 
 def _hint(model: str, source: str, name: str) -> str:

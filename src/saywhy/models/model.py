@@ -14,6 +14,7 @@ from saywhy.engine.preserve import content_version
 from saywhy.errors import InputError
 from saywhy.models.axes import Input
 from saywhy.models.digest import digest_of
+from saywhy.models.domain import ImageDomain
 from saywhy.models.preprocess import MeasuredPreprocess, Preprocess
 from saywhy.models.uncertainty_reference import UncertaintyReference
 from saywhy.output import OutputScale
@@ -42,6 +43,8 @@ class Model:
         reference: uncertainties of the questions of a test set; None if they were not measured.
         scale: what the class scores are: ``"logit"``, ``"probability"`` (the network ends in a softmax or sigmoid),
             ``"log-probability"``, or ``"value"`` (a regression); None finds it from the autograd graph.
+        given: by option of ``saywhy.load``, the files that were given: ``weights``, and ``labels`` ("FILE" for a list).
+        domain: the kind of images it was trained on, for a demo model that knows only some; None is any kind.
     """
 
     module: nn.Module
@@ -56,6 +59,8 @@ class Model:
     reference: UncertaintyReference | None = None
     scale: OutputScale | None = None
     axes: Input = field(default_factory=Input)
+    domain: ImageDomain | None = None
+    given: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.module = unwrapped(self.module)
@@ -63,6 +68,18 @@ class Model:
         self.labels = tuple(self.labels) if self.labels is not None else None
         if self.scale is not None:
             validate("scale", self.scale, OutputScale)
+
+    def __repr__(self) -> str:
+        """The name, kind and size of the network, in one line.
+
+        >>> Model(nn.Linear(3, 2), "mine", labels=("no", "yes"))
+        Model mine: Linear, 8 weights, 2 labels, no preprocessing, cpu
+        """
+        count = sum(one.numel() for one in self.module.parameters())
+        size = f"{count / 1e6:.1f} million" if count >= 1e6 else f"{count:,}"
+        labels = f"{len(self.labels)} labels" if self.labels else "no labels"
+        fed = "" if self.preprocess is not None else ", no preprocessing"
+        return f"Model {self.name}: {type(self.module).__name__}, {size} weights, {labels}{fed}, {self.device}"
 
     @property
     def device(self) -> torch.device:

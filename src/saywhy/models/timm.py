@@ -1,14 +1,15 @@
 """Models of timm (extra ``timm``), with their labels and preprocessing."""
 
 import math
+from functools import partial
 from typing import Any
 
 from saywhy.errors import MissingExtra, ModelError, WeightsError, first_line, nearest
+from saywhy.models.head import with_head_of
 from saywhy.models.hub import hub
 from saywhy.models.model import Model
 from saywhy.models.preprocess import MeasuredPreprocess, Preprocess
 from saywhy.models.registry import source
-from saywhy.models.weights import load_weights
 
 
 @source("timm", reading="models of timm (extra timm), by their names there")
@@ -27,10 +28,11 @@ def load(name: str, weights: Any = None) -> Model:
     if not timm.is_model(name.split(".")[0]):
         likely = ", ".join(f"'timm:{n}'" for n in nearest(name, timm.list_models())) or "see timm.list_models()"
         raise ModelError(f"timm has no model '{name}'. Nearest: {likely}.")
-    module = _download(name) if weights is None else _build(name)
-    if weights not in (None, "random"):
-        load_weights(module, weights)
-    return Model(module.eval(), f"timm:{name}", _preprocess(module), _labels(module))
+    if weights in (None, "random"):
+        module = _download(name) if weights is None else _build(name)
+    else:
+        module, _ = with_head_of(partial(_build, name), weights)
+    return Model(module.eval(), f"timm:{name}", preprocess_of_timm(module), labels_of_timm(module))
 
 
 def _download(name: str) -> Any:
@@ -47,16 +49,16 @@ def _download(name: str) -> Any:
             ) from error
 
 
-def _build(name: str) -> Any:
+def _build(name: str, **settings: Any) -> Any:
     import timm
 
     try:
-        return timm.create_model(name, pretrained=False)
+        return timm.create_model(name, pretrained=False, **settings)
     except (RuntimeError, OSError, ValueError) as error:
         raise ModelError(f"timm cannot build '{name}': {first_line(error)}") from error
 
 
-def _preprocess(module: Any) -> Preprocess | MeasuredPreprocess:
+def preprocess_of_timm(module: Any) -> Preprocess | MeasuredPreprocess:
     """timm's own transforms: as a :class:`Preprocess` where possible, else with their crop box measured."""
     from timm.data import create_transform, resolve_model_data_config
 
@@ -77,7 +79,7 @@ def _preprocess(module: Any) -> Preprocess | MeasuredPreprocess:
     )
 
 
-def _labels(module: Any) -> tuple[str, ...] | None:
+def labels_of_timm(module: Any) -> tuple[str, ...] | None:
     from timm.data import ImageNetInfo, infer_imagenet_subset
 
     subset = infer_imagenet_subset(module)

@@ -1,13 +1,15 @@
 """Classifiers of torchvision, with their labels and preprocessing."""
 
 import urllib.error
+from functools import partial
 from typing import Any
 
 from saywhy.errors import ModelError, WeightsError, nearest
+from saywhy.models.head import with_head_of
 from saywhy.models.model import Model
 from saywhy.models.preprocess import Preprocess
 from saywhy.models.registry import source
-from saywhy.models.weights import fit_weights, read_weights
+from saywhy.models.weights import read_weights
 from saywhy.quiet import ignored_warnings
 
 
@@ -28,8 +30,8 @@ def load(name: str, weights: Any = None) -> Model:
     release: Any = models.get_model_weights(name)
     preset = release.DEFAULT if len(release) else None
     with ignored_warnings(FutureWarning):  # GoogLeNet and Inception announce another initialisation
-        module = _download(name, preset) if weights is None else _from_file(name, weights)
-    labels = tuple(preset.meta["categories"]) if preset is not None else None
+        module, other = (_download(name, preset), False) if weights is None else _from_file(name, weights)
+    labels = tuple(preset.meta["categories"]) if preset is not None and not other else None
     return Model(module.eval(), f"torchvision:{name}", _preprocess(preset), labels)
 
 
@@ -47,20 +49,21 @@ def _download(name: str, preset: Any) -> Any:
         ) from error
 
 
-def _from_file(name: str, weights: Any) -> Any:
-    """The architecture with the weights of a file, or with random ones, configured as for torchvision's own weights."""
+def _from_file(name: str, weights: Any) -> tuple[Any, bool]:
+    """The architecture with the weights of a file, or with random ones, configured as for torchvision's own weights.
+
+    The head has as many classes as that of the file; also returned is whether it is another one than torchvision's.
+    """
     from torchvision import models
 
-    state = read_weights(weights) if weights != "random" else {}
     settings: dict[str, Any] = {}
     if name in ("googlenet", "inception_v3"):
         # Both were trained with another normalisation, and undo ImageNet's normalisation first.
+        state = read_weights(weights) if weights != "random" else {}
         auxiliary = any(key.removeprefix("module.").startswith(("aux", "Aux")) for key in state)
         settings = {"init_weights": False, "transform_input": True, "aux_logits": auxiliary}
-    module = models.get_model(name, weights=None, **settings)
-    if weights != "random":
-        fit_weights(module, state, weights)
-    return module
+    build = partial(models.get_model, name, weights=None, **settings)
+    return (build(), False) if weights == "random" else with_head_of(build, weights)
 
 
 def _preprocess(preset: Any) -> Preprocess:

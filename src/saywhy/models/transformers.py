@@ -44,7 +44,7 @@ def load(name: str, weights: Any = None) -> Model:
                     AutoConfig.from_pretrained(source, trust_remote_code=False), trust_remote_code=False
                 )
                 report = {}
-            preprocess = _preprocess(source, name)
+            preprocess = processor_of(source, name)
         except (OSError, RuntimeError) as error:
             cause = first_line(error) if reached or source != name else "the hub cannot be reached"
             raise WeightsError(
@@ -78,11 +78,16 @@ def _check_complete(name: str, report: Mapping[str, Any]) -> None:
         )
 
 
-def _preprocess(source: str, name: str) -> MeasuredPreprocess:
+def processor_of(source: str, name: str, *, local: bool = False) -> MeasuredPreprocess:
+    """Return the image processor that was saved with a model; ``local``: without a download.
+
+    Raises:
+        ModelError: there is none.
+    """
     from transformers import AutoImageProcessor
 
     try:
-        processor = AutoImageProcessor.from_pretrained(source, trust_remote_code=False)
+        processor = AutoImageProcessor.from_pretrained(source, trust_remote_code=False, local_files_only=local)
     except (OSError, ValueError) as error:
         raise ModelError(
             f"hf:{name} has no image processor ({first_line(error)}). Save one with the model, or give "

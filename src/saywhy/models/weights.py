@@ -76,7 +76,7 @@ def fit_weights(module: nn.Module, state: Mapping[str, Tensor], path: str | os.P
             f"{type(module).__name__} keeps '{packed}' in a form of its own, as "
             "quantised and sparse networks do. Load the weights before the network is converted."
         )
-    state = _with_tied(_without_prefix(dict(state), expected), expected)
+    state = _with_tied(without_prefix(dict(state), expected), expected)
     # Batch normalisation's step counter is missing from many files and unused in evaluation mode.
     missing = [n for n in expected if n not in state and not n.endswith("num_batches_tracked")]
     surplus = [n for n in state if n not in expected]
@@ -226,12 +226,12 @@ def _checked_state(state: Mapping[Any, Tensor], file: Path) -> dict[str, Tensor]
     return dict(state)
 
 
-def _without_prefix(state: dict[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def without_prefix(state: dict[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The state dict without the prefixes that wrappers add to all names, if the network has no such names."""
     for prefix in _PREFIXES:
         if state and all(name.startswith(prefix) for name in state) and not any(n.startswith(prefix) for n in expected):
             shorter = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
-            return _without_prefix(shorter, expected)
+            return without_prefix(shorter, expected)
     return state
 
 

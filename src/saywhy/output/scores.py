@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from saywhy.engine import tree
-from saywhy.errors import TargetError, nearest
+from saywhy.errors import TargetError, nearest, same_name
 from saywhy.output.scale import OutputScale, ScoreKind, ShownScore
 from saywhy.validation import index_in, short_repr, validate
 
@@ -172,14 +172,19 @@ def log_odds(logits: Tensor) -> Tensor:
 def _positions(name: str, labels: Sequence[str]) -> list[int]:
     """The positions of a label: exact match, else ignoring case, else as one of several names ("tabby, tiger cat").
 
+    Last, hyphens, underscores and spaces are ignored too.
+
     >>> _positions("crane", ["crane", "duck", "crane"]), _positions("tiger cat", ["Tabby, tiger cat"])
     ([0, 2], [0])
+    >>> _positions("Tiger_Cat", ["tabby", "tiger cat"]), _positions("jack-o-lantern", ["jack-o'-lantern"])
+    ([1], [0])
     """
     lower = name.lower()
     for same in (
         lambda label: label == name,
         lambda label: label.lower() == lower,
         lambda label: lower in [part.strip() for part in label.lower().split(",")],
+        lambda label: any(same_name(part, name) for part in (label, *label.split(","))),
     ):
         found = [i for i, label in enumerate(labels) if same(label)]
         if found:

@@ -19,7 +19,7 @@ from saywhy.view.overlay import heat_over
 from saywhy.view.page import template
 from saywhy.view.payload import dumps, plain
 from saywhy.view.protocols import ExplanationLike
-from saywhy.view.report import digest, text
+from saywhy.view.report import digest, framed, text
 from saywhy.view.scale import Scale
 
 if TYPE_CHECKING:
@@ -41,6 +41,11 @@ def check_html(check: "Check") -> str:
         parts=list(_parts(check)),
         provenance=dumps(plain(check.explanation.provenance)),
     )
+
+
+def notebook_check(check: "Check", height: int = 620) -> str:
+    """Return the page in a sandboxed frame without scripts, for a notebook."""
+    return framed(check_html(check), repr(check), height, "")
 
 
 def save_check(check: "Check", path: Path) -> Path:

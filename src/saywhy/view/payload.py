@@ -28,6 +28,7 @@ from saywhy.view.protocols import (
     grids,
     with_notes,
 )
+from saywhy.view.trust import VerdictEntry, check_command, verdict_entry
 
 FORMAT = "saywhy-view/2"
 LONGEST_SIDE = 1600
@@ -59,11 +60,16 @@ MapEntry = TypedDict(
         "grid": list[int],
         "values": str,
         "diagnostics": list[DiagnosticEntry],
+        "verdict": VerdictEntry | None,
+        "check": str,
         "peak": list[float] | None,
         "box": list[float] | None,
     },
 )
-"""One map: target, method, layer and score, the raw values [h, w], what they mean, and diagnostics."""
+"""One map: target, method, layer and score, the raw values [h, w], what they mean, diagnostics, and the verdict.
+
+``check`` is the command, or the call in Python, that tests the map.
+"""
 
 
 class TileEntry(TypedDict):
@@ -112,7 +118,11 @@ class DistanceEntry(TypedDict):
 
 
 class ImageEntry(TypedDict):
-    """One image with all of its maps, ordered by method, then layer, then target."""
+    """One image with all of its maps, ordered by method, then layer, then target.
+
+    ``objection``: why the model does not know images of this kind; empty where it does.
+    ``method_note``: why the method was chosen, if the user gave none.
+    """
 
     name: str
     width: int
@@ -121,6 +131,8 @@ class ImageEntry(TypedDict):
     crop_box: list[float]
     tiles: list[TileEntry]
     maps: list[MapEntry]
+    objection: str
+    method_note: str
     certainty: CertaintyEntry | None
     side_by_side: bool
     distances: list[DistanceEntry]
@@ -146,12 +158,20 @@ class Payload(TypedDict):
     chapters: NotRequired[list[ChapterEntry]]
 
 
-def payload(shown: ExplanationLike | TaskResultLike, title: str | None = None) -> Payload:
+def payload(
+    shown: ExplanationLike | TaskResultLike,
+    title: str | None = None,
+    *,
+    longest: int = LONGEST_SIDE,
+    lossless: bool = True,
+) -> Payload:
     """Return an explanation, or the result of a task, as a dict for `json.dumps`; values that are not finite are null.
 
     Args:
         shown: the explanation, or the result of a task.
         title: the heading of the page; by default the name of the image, or the number of images.
+        longest: the longer side of an image, in pixels; larger ones are reduced.
+        lossless: whether small images keep every pixel (PNG, else JPEG of high quality); otherwise all are WebP.
 
     Raises:
         InputError: the explanation has no image.
@@ -168,7 +188,7 @@ def payload(shown: ExplanationLike | TaskResultLike, title: str | None = None) -
             "sequential": _base64(colour_table(SEQUENTIAL).tobytes()),
             "diverging": _base64(colour_table(DIVERGING).tobytes()),
         },
-        "images": [_image(explanation, notes, index) for index in range(len(images))],
+        "images": [_image(explanation, notes, index, longest, lossless) for index in range(len(images))],
         "provenance": plain(explanation.provenance),
     }
 
@@ -227,10 +247,10 @@ def dumps(value: Any) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")  # UTF-8 lacks lone surrogates
 
 
-def _image(explanation: ExplanationLike, notes: Notes, index: int) -> ImageEntry:
+def _image(explanation: ExplanationLike, notes: Notes, index: int, longest: int, lossless: bool) -> ImageEntry:
     source = explanation.images[index]
     width, height = source.image.size
-    shown = reduced(source.image, LONGEST_SIDE)
+    shown = reduced(source.image, longest)
     maps = [
         _map(explanation, notes, index, target, method, layer, stack[index, target], shown.size)
         for method, layer, stack in grids(explanation)
@@ -241,11 +261,13 @@ def _image(explanation: ExplanationLike, notes: Notes, index: int) -> ImageEntry
         "name": source.name,
         "width": width,
         "height": height,
-        "src": _data_uri(shown),
+        "src": _data_uri(shown, lossless),
         "crop_box": _edges(whole(source.image.size) if isinstance(source.crop_box, Tiles) else source.crop_box),
         "tiles": _tiles(source),
         "maps": maps,
+        "objection": getattr(source, "objection", ""),
         "certainty": _certainty(notes.uncertainty),
+        "method_note": notes.method_note,
         "side_by_side": notes.side_by_side,
         "distances": [
             {"method": method, "layer": layer, "value": finite(values[index].item())}
@@ -302,13 +324,15 @@ def _map(
     grid = as_grid(values)
     point = peak(grid, source.crop_box)
     found = explanation.diagnostics.get((method, layer))
+    name = explanation.targets[sample][target]
+    word = target in notes.word_targets
     return {
         "method": method,
         "layer": layer,
         "shows": explanation.shows.get(method, "evidence"),
-        "target": explanation.targets[sample][target],
+        "target": name,
         "note": notes.of_target(target),
-        "word": target in notes.word_targets,
+        "word": word,
         "class": int(explanation.classes[sample, target]),
         "score": score(explanation, sample, target),
         "score_name": score_name(explanation, sample, target),
@@ -316,6 +340,8 @@ def _map(
         "grid": list(grid.shape),
         "values": _base64(grid.astype("<f4").tobytes()),
         "diagnostics": [_diagnostic(one) for one in found[sample][target]] if found else [],
+        "verdict": verdict_entry(notes.verdict(sample, target, method, layer)),
+        "check": check_command(explanation.provenance, source.name, "" if word else name, method),
         "peak": list(point) if point else None,
         "box": _box_at(grid, source.crop_box, source.image.size, shown),
     }
@@ -352,11 +378,12 @@ def reduced(image: Image.Image, longest: int) -> Image.Image:
     return image.resize((width, height), Image.Resampling.LANCZOS)
 
 
-def _data_uri(image: Image.Image) -> str:
-    """Return the image as a data URI: PNG up to 256 x 256 pixels, where every pixel counts, else JPEG."""
-    kind = "PNG" if image.width * image.height <= 256 * 256 else "JPEG"
+def _data_uri(image: Image.Image, lossless: bool) -> str:
+    """Return the image as a data URI: PNG up to 256 x 256 pixels, where every pixel counts, else JPEG; or WebP."""
+    kind = "WEBP" if not lossless else "PNG" if image.width * image.height <= 256 * 256 else "JPEG"
+    quality: dict[str, dict[str, Any]] = {"PNG": {"optimize": True}, "JPEG": {"quality": 90}, "WEBP": {"quality": 65}}
     buffer = BytesIO()
-    image.save(buffer, kind, **({"quality": 90} if kind == "JPEG" else {"optimize": True}))
+    image.save(buffer, kind, **quality[kind])
     return f"data:image/{kind.lower()};base64,{_base64(buffer.getvalue())}"
 
 

@@ -13,7 +13,8 @@ export class Picker {
     this.layer = make("select", { onchange: () => this.pick({ layer: this.layer.value }) });
     const chooser = (text, select) => make("label", { className: "select" }, make("span", {}, text), select);
     const selects = make("div", { className: "selects" }, chooser("Method", this.method), chooser("Layer", this.layer));
-    this.node = make("fieldset", { className: `picker side-${side}` }, this.legend, this.targets, selects);
+    this.note = make("p", { className: "note" });
+    this.node = make("fieldset", { className: `picker side-${side}` }, this.legend, this.targets, selects, this.note);
   }
 
   name(text) {
@@ -33,7 +34,9 @@ export class Picker {
 
   /** List the choices of this image, and keep the current choice where it exists. B starts with the second target. */
   refill() {
-    const { maps } = this.viewer.source;
+    const { maps, method_note: why } = this.viewer.source;
+    this.note.textContent = why ?? "";
+    this.note.hidden = !why;
     const methods = [...new Set(maps.map((map) => map.method))];
     this.chosen.method = fill(this.method, methods, this.chosen.method);
     const same = maps.filter((map) => map.method === this.chosen.method);

@@ -23,6 +23,28 @@ class DiagnosticLike(Protocol):
     def text(self) -> str: ...
 
 
+class CheckResultLike(Protocol):
+    """The result of one check; ``passed`` is None where the check does not apply."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def passed(self) -> bool | None: ...
+    @property
+    def text(self) -> str: ...
+
+
+class VerdictLike(Protocol):
+    """The verdict on one map."""
+
+    @property
+    def passed(self) -> bool: ...
+    @property
+    def summary(self) -> str: ...
+    @property
+    def results(self) -> Sequence[CheckResultLike]: ...
+
+
 @runtime_checkable
 class SourceImageLike(Protocol):
     """An original image and the part of it that the network saw."""
@@ -77,6 +99,9 @@ class Notes:
         side_by_side: whether the maps of all targets are shown side by side, as for several captions.
         map_distances: [batch, 1] by (method, layer), the mean distance between the maps of the targets.
         target_notes: a line for every target, shown with its maps; empty where there is none.
+        method_note: why the method was chosen, if the user gave none.
+        tested: [batch][target] by (method, layer), the verdicts of :func:`saywhy.check`; without one a map counts as
+            not tested.
     """
 
     word_targets: Sequence[int] = ()
@@ -84,10 +109,17 @@ class Notes:
     side_by_side: bool = False
     map_distances: Mapping[tuple[str, str], Tensor] = field(default_factory=dict)
     target_notes: Sequence[str] = ()
+    method_note: str = ""
+    tested: Mapping[tuple[str, str], Sequence[Sequence["VerdictLike"]]] = field(default_factory=dict)
 
     def of_target(self, target: int) -> str:
         """Return the line of a target; empty where there is none."""
         return self.target_notes[target] if target < len(self.target_notes) else ""
+
+    def verdict(self, sample: int, target: int, method: str, layer: str) -> "VerdictLike | None":
+        """Return the verdict on one map; None if it was not tested."""
+        found = self.tested.get((method, layer))
+        return found[sample][target] if found else None
 
 
 class TaskResultLike(Protocol):

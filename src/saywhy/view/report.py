@@ -4,6 +4,7 @@ The page works from ``file://``, without server or network. Its content security
 style, by digest, so that markup in a label cannot run.
 """
 
+import math
 import re
 from base64 import b64encode
 from functools import cache
@@ -15,9 +16,10 @@ from pathlib import Path
 from markupsafe import Markup
 
 from saywhy.io.atomic import write_text
+from saywhy.terminal import printable
 from saywhy.view.page import template
-from saywhy.view.payload import Payload, dumps, payload
-from saywhy.view.protocols import ExplanationLike, TaskResultLike
+from saywhy.view.payload import LONGEST_SIDE, Payload, dumps, payload
+from saywhy.view.protocols import ExplanationLike, TaskResultLike, with_notes
 
 SCRIPTS = (
     "maps.js",
@@ -61,17 +63,30 @@ def save_html(shown: ExplanationLike | TaskResultLike, path: str | Path, title: 
     return Path(path)
 
 
-def notebook_html(shown: ExplanationLike | TaskResultLike, height: int = 760) -> str:
+def notebook_html(shown: ExplanationLike | TaskResultLike, height: int = 760, lossless: bool = False) -> str:
     """Return the page in a sandboxed frame, isolated from the notebook and from other cells.
 
     Args:
         shown: the explanation, or the result of a task.
         height: of the frame, in CSS pixels.
+        lossless: whether images are as in a file that is saved; else they are WebP at the size at which a cell shows
+            them, the smaller the more there are: 16 photographs take less than 500 kB.
     """
-    data = payload(shown)
+    explanation, _ = with_notes(shown)
+    longest = LONGEST_SIDE if lossless else max(256, min(800, 1280 // math.isqrt(max(1, len(explanation.images)))))
+    data = payload(shown, longest=longest, lossless=lossless)
+    return framed(report_html(data), data["title"], height, "allow-scripts allow-downloads")
+
+
+def framed(page: str, title: str, height: int, allowed: str) -> str:
+    """Return a page in a sandboxed frame.
+
+    The attribute stands in single quotes, because JSON has many double ones, each of which would take six bytes.
+    """
+    quoted = escape(page, quote=False).replace("'", "&#39;")
     return (
-        f'<iframe title="{escape(data["title"])} · saywhy" sandbox="allow-scripts allow-downloads" '
-        f'style="width: 100%; height: {height}px; border: 0" srcdoc="{escape(report_html(data))}"></iframe>'
+        f'<iframe title="{escape(printable(title))} · saywhy" sandbox="{allowed}" '
+        f"style=\"width: 100%; height: {height}px; border: 0\" srcdoc='{quoted}'></iframe>"
     )
 
 

@@ -17,6 +17,7 @@ from saywhy.view.overlay import NARROWEST, has_unseen, heat_over, noted, overlay
 from saywhy.view.payload import LONGEST_SIDE, dumps, plain, probability, reduced, score, score_name
 from saywhy.view.protocols import ExplanationLike, Notes, TaskResultLike, grids, with_notes
 from saywhy.view.scale import Scale
+from saywhy.view.trust import NOT_TESTED
 
 GAP = 16
 """Pixels between panels."""
@@ -29,18 +30,16 @@ LOOK = ("scale", "opacity", "threshold", "mark_peak", "draw_box")
 """The parameters of an overlay."""
 
 
-def sheet(
-    explanation: ExplanationLike, *, panel: int = NARROWEST, columns: int = 6, notes: Notes | None = None
-) -> Image.Image:
+def sheet(shown: ExplanationLike | TaskResultLike, *, panel: int = NARROWEST, columns: int = 6) -> Image.Image:
     """Return all maps of an explanation: a row for each image, a column for each method, layer and target.
 
     Args:
-        explanation: of images, signals or volumes.
+        shown: an explanation of images, signals or volumes, or the result of a task.
         panel: width of a panel in pixels.
         columns: the largest number of maps in a row; more maps continue in the next row.
-        notes: what a task adds to the legends.
     """
-    explanation, notes = flat(explanation), notes or Notes()
+    explanation, notes = with_notes(shown)
+    explanation = flat(explanation)
     rows: list[list[Image.Image]] = []
     for sample, source in enumerate(explanation.images):
         small, crop_box = fitted(source.image, source.crop_box, panel)
@@ -63,7 +62,7 @@ def sheet(
 
 
 def overlay_of(
-    explanation: ExplanationLike,
+    shown: ExplanationLike | TaskResultLike,
     sample: int = 0,
     target: int = 0,
     method: str | None = None,
@@ -73,21 +72,22 @@ def overlay_of(
     """Return one map of an explanation at the size of the image, with its legend; large photographs are reduced.
 
     Args:
-        explanation: of images, signals or volumes.
+        shown: an explanation of images, signals or volumes, or the result of a task.
         sample, target: indices of the map.
         method, layer: the first by default.
         look: scale, opacity, threshold, mark_peak, draw_box of `overlay`.
     """
     if unknown := look.keys() - LOOK:
         raise InputError(f"an overlay has no parameter '{min(unknown)}'. Parameters: {', '.join(LOOK)}.")
+    explanation, notes = with_notes(shown)
     explanation = flat(explanation)
     method = method or explanation.methods[0]
     layer = layer or next(has for m, has, _ in grids(explanation) if m == method)
     source = explanation.images[sample]
     factor = min(1.0, LONGEST_SIDE / max(source.image.size))
-    shown, crop_box = fitted(source.image, source.crop_box, max(1, round(source.image.width * factor)))
-    words = replace(caption(explanation, sample, target, method, layer), image=source.name)
-    return overlay(shown, explanation[method, layer][sample, target], crop_box, words, **look)
+    small, crop_box = fitted(source.image, source.crop_box, max(1, round(source.image.width * factor)))
+    words = replace(caption(explanation, sample, target, method, layer, notes), image=source.name)
+    return overlay(small, explanation[method, layer][sample, target], crop_box, words, **look)
 
 
 def save_png(shown: ExplanationLike | TaskResultLike, path: str | Path) -> Path:
@@ -95,10 +95,10 @@ def save_png(shown: ExplanationLike | TaskResultLike, path: str | Path) -> Path:
 
     The text chunk "saywhy" of the PNG holds the provenance as JSON.
     """
-    explanation, notes = with_notes(shown)
+    explanation, _ = with_notes(shown)
     note = PngInfo()
     note.add_itxt(KEY, dumps(plain(explanation.provenance)))
-    image = _whole(explanation, notes)
+    image = _whole(shown)
     with atomic_write(path) as temporary:
         image.save(temporary, "PNG", pnginfo=note)
     return Path(path)
@@ -110,6 +110,8 @@ def caption(
     """Return the legend text of one map."""
     line = notes.of_target(target) if notes is not None else ""
     found = explanation.diagnostics.get((method, layer))
+    verdict = (notes or Notes()).verdict(sample, target, method, layer)
+    tested = NOT_TESTED if verdict is None else verdict.summary
     return LegendText(
         target=explanation.targets[sample][target],
         score=score(explanation, sample, target),
@@ -117,16 +119,16 @@ def caption(
         method=method,
         layer=layer,
         notes=(line,) if line else (),
-        diagnostics=_worries(found[sample][target]) if found else (),
+        diagnostics=(*_worries(found[sample][target] if found else ()), f"can it be trusted? {tested}"),
         shows=explanation.shows.get(method, "evidence"),
         score_name=score_name(explanation, sample, target),
     )
 
 
 def _worries(diagnostics: Sequence[Any]) -> tuple[str, ...]:
-    """Return the diagnostics that are not good, the worst first, or a line that says that all are good."""
+    """Return the technical checks that are not good, the worst first."""
     worries = sorted((one for one in diagnostics if one.state != "good"), key=lambda one: one.state)  # bad, warning
-    return tuple(f"{one.state}: {one.text}" for one in worries) or ("diagnostics: all good",)
+    return tuple(f"{one.state}: {one.text}" for one in worries)
 
 
 def fitted(image: Image.Image, crop_box: CropBox | Tiles, width: int) -> tuple[Image.Image, CropBox | Tiles]:
@@ -140,12 +142,13 @@ def fitted(image: Image.Image, crop_box: CropBox | Tiles, width: int) -> tuple[I
     return small, scaled(crop_box, width / image.width, height / image.height)
 
 
-def _whole(explanation: ExplanationLike, notes: Notes) -> Image.Image:
+def _whole(shown: ExplanationLike | TaskResultLike) -> Image.Image:
     """Return the single map with its peak, or a sheet of several maps."""
+    explanation, notes = with_notes(shown)
     pairs = [(method, layer) for method, layer, _ in grids(explanation)]
     if len(explanation.images) == len(explanation.targets[0]) == len(pairs) == 1 and not notes.target_notes:
-        return overlay_of(explanation, 0, 0, *pairs[0], mark_peak=True)
-    return sheet(explanation, notes=notes)
+        return overlay_of(shown, 0, 0, *pairs[0], mark_peak=True)
+    return sheet(shown)
 
 
 def _grid(rows: Sequence[Sequence[Image.Image]], panel: int) -> Image.Image:

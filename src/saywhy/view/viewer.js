@@ -12,6 +12,7 @@ import { snapshot } from "./snapshot.js";
 import { describe, groupName, make } from "./words.js";
 
 const SIGNS = { good: ["✓", "good"], warning: ["!", "warning"], bad: ["✕", "bad"] };
+const MARKS = { passed: ["✓", "good"], failed: ["✕", "bad"] }; // of the checks of a verdict
 
 /** Show the payload in `root`, whose content is replaced; resolves when the first image is drawn. */
 export async function mount(root, payload) {
@@ -60,9 +61,12 @@ class Viewer {
     };
     this.figures = Object.fromEntries(["A", "B", "difference"].map((side) => [side, new Figure(this, side)]));
     this.pickers = { A: new Picker(this, "A"), B: new Picker(this, "B") };
-    this.diagnostics = { A: make("section", { className: "diagnostics" }), B: make("section", { className: "diagnostics" }) };
+    const panels = (className) => ({ A: make("section", { className }), B: make("section", { className }) });
+    this.trust = panels("trust");
+    this.diagnostics = panels("diagnostics");
     this.certainty = make("section", { className: "certainty" });
     this.sheet = new Sheet(this);
+    this.objection = make("p", { className: "notice bad", role: "alert" });
     this.status = make("p", { className: "unseen-text", role: "status", "aria-live": "polite" });
     root.replaceChildren(...this.page());
     this.ready = this.chooseImage(0);
@@ -74,7 +78,9 @@ class Viewer {
       payload.chapter
         ? null
         : make("header", {}, make("h1", {}, payload.title), make("p", { className: "count" }, counted(payload))),
+      demo(payload.provenance),
       this.thumbnails(),
+      this.objection,
       this.sheet.node,
       make(
         "div",
@@ -86,6 +92,8 @@ class Viewer {
           this.pickers.A.node,
           this.pickers.B.node,
           this.certainty,
+          this.trust.A,
+          this.trust.B,
           this.diagnostics.A,
           this.diagnostics.B,
           this.display(),
@@ -204,6 +212,8 @@ class Viewer {
     Object.assign(this.state, { source: index, cross: null });
     this.image = image;
     for (const picker of Object.values(this.pickers)) picker.refill();
+    this.objection.hidden = !source.objection;
+    this.objection.textContent = source.objection ? `Do not use this map: ${source.objection}.` : "";
     this.drawCertainty();
     this.draw();
     if (announce) this.announce();
@@ -268,24 +278,43 @@ class Viewer {
     this.figures.difference.show(compare && difference);
     this.pickers.B.node.hidden = !compare;
     this.pickers.A.name(compare ? "A: what is explained" : "What is explained");
-    for (const side of ["A", "B"]) this.drawDiagnostics(side, side === "A" || compare);
+    for (const side of ["A", "B"]) {
+      this.drawTrust(side, side === "A" || compare);
+      this.drawDiagnostics(side, side === "A" || compare);
+    }
   }
 
+  /** Answer "can this map be trusted?" by the verdict of a check; without one, say how to get it. */
+  drawTrust(side, shown) {
+    const map = this.map(side);
+    const panel = this.trust[side];
+    panel.hidden = !shown || !map;
+    if (panel.hidden) return panel.replaceChildren();
+    const title = make("h2", {}, this.state.compare ? `Can ${side} be trusted?` : "Can this map be trusted?");
+    const { verdict } = map;
+    if (!verdict) {
+      const text = make("p", {}, make("strong", {}, "Not tested yet."), " Run:");
+      return panel.replaceChildren(title, text, make("pre", { tabIndex: 0 }, map.check));
+    }
+    const summary = `${verdict.summary[0].toUpperCase()}${verdict.summary.slice(1)}.`;
+    const lines = verdict.checks.map(({ name, state, text }) => line(name, state, text, MARKS[state]));
+    return panel.replaceChildren(
+      title,
+      make("p", { className: verdict.passed ? "good" : "bad" }, make("strong", { className: "word" }, summary)),
+      make("ul", {}, ...lines),
+    );
+  }
+
+  /** List the technical checks: a plain line each, with a sign only where something is wrong. */
   drawDiagnostics(side, shown) {
     const map = this.map(side);
     const panel = this.diagnostics[side];
     panel.hidden = !shown || !map?.diagnostics.length;
     if (panel.hidden) return panel.replaceChildren();
-    const title = this.state.compare ? `Can ${side} be trusted?` : "Can this map be trusted?";
-    const lines = map.diagnostics.map(({ name, state, text }) => {
-      const [sign, word] = SIGNS[state] ?? ["?", state];
-      return make(
-        "li",
-        { className: SIGNS[state] ? state : "" },
-        make("span", { className: "sign", "aria-hidden": "true" }, sign),
-        make("span", {}, make("strong", {}, name), make("span", { className: "word" }, ` ${word}`), make("br"), text),
-      );
-    });
+    const title = this.state.compare ? `Technical checks of ${side}` : "Technical checks";
+    const lines = map.diagnostics.map(({ name, state, text }) =>
+      state === "good" ? line(name, "", text) : line(name, SIGNS[state]?.[1] ?? state, text, SIGNS[state]),
+    );
     return panel.replaceChildren(make("h2", {}, title), make("ul", {}, ...lines));
   }
 
@@ -351,6 +380,13 @@ class Viewer {
   }
 }
 
+/** An item of a list of checks: name, state and finding, with a sign if the state has one. */
+function line(name, state, text, mark) {
+  const sign = mark ? make("span", { className: "sign", "aria-hidden": "true" }, mark[0]) : null;
+  const word = state ? make("span", { className: "word" }, ` ${state}`) : null;
+  return make("li", { className: mark ? mark[1] : "plain" }, sign, make("span", {}, make("strong", {}, name), word, make("br"), text));
+}
+
 function percent0(share) {
   return `${Math.round(100 * share)} %`;
 }
@@ -359,6 +395,12 @@ function counted({ images }) {
   const distinct = (key) => new Set(images.flatMap((source) => source.maps.map((map) => map[key]))).size;
   const counts = [[distinct("target"), "target"], [distinct("method"), "method"], [distinct("layer"), "layer"]];
   return counts.map(([count, noun]) => `${count} ${noun}${count === 1 ? "" : "s"}`).join(" · ");
+}
+
+/** The line that says what a demo model knows; null for other models. Provenance may hold that of several explanations. */
+function demo(records) {
+  const about = [records, ...Object.values(records ?? {}).flat()].find((one) => one?.knows_only);
+  return about ? make("p", { className: "notice" }, `${about.model} is a demo model: it knows only ${about.knows_only}.`) : null;
 }
 
 /** A value of the provenance as text: flat lists in one line, nested values as JSON. */

@@ -61,11 +61,22 @@ def test_generated_captions_are_sorted_by_likelihood(model, images):
 
 def test_word_maps_sum_to_the_sentence_map(model, images):
     said = generate_texts(model, images[:1])[0][0]
-    found = caption(model, images[:1], layer="trunk", relu=False)
+    found = caption(model, images[:1], method="gradcam", layer="trunk", relu=False)
     assert found.captions == (said,)
     e = found.explanation
     assert e.targets == [[said, *said.split()]]
     torch.testing.assert_close(e.maps[:, 0], e.maps[:, 1:].sum(1))
+
+
+def test_the_default_methods_are_those_of_the_claims_page(model, images):
+    found = caption(model, images[:1], "a blue cat", layer="trunk", relu=False)
+    has_attention = type(model.module.head).__name__ != "ShowAndTell"
+    expected = ("model-attention", "hirescam") if has_attention else ("hirescam",)
+    assert found.explanation.methods == expected
+    assert "HiResCAM" in found.method_note
+    assert caption(model, images[:1], "a blue cat", "gradcam", layer="trunk", relu=False).method_note == ""
+    with pytest.raises(MethodError, match="no parameter 'widht'"):
+        caption(model, images[:1], "a blue cat", widht=3)
 
 
 def test_given_caption_is_explained_word_by_word(model, images):
@@ -162,25 +173,27 @@ class TestDiverseCaptions:
 
     def test_captions_are_explained_with_a_map_each(self, model, images):
         texts = ["a red cat", "a blue mug", "A red cat!"]
-        found = explain_captions(model, images[:1], texts, layer="trunk", relu=False)
+        found = explain_captions(model, images[:1], texts, "gradcam", layer="trunk", relu=False)
         e = found.explanation
         assert e.targets == [["a red cat", "a blue mug"]]  # the same text once
         assert e.maps.shape[:2] == (1, 2)
         assert found.side_by_side
         torch.testing.assert_close(found.map_distances["gradcam", "trunk"], map_distance(e.maps))
         for number, text in enumerate(texts[:2]):
-            alone = caption(model, images[:1], text, layer="trunk", relu=False).explanation
+            alone = caption(model, images[:1], text, "gradcam", layer="trunk", relu=False).explanation
             torch.testing.assert_close(e.maps[0, number], alone.maps[0, 0])
             torch.testing.assert_close(e.scores[0, number], alone.scores[0, 0])
         with pytest.raises(InputError, match="one by one"):
             _ = e.explainer
 
     def test_saved_captions_explanation_loads_equal(self, model, images, tmp_path):
-        found = explain_captions(model, images[:1], ["a red cat", "a blue mug"], layer="trunk", relu=False)
+        found = explain_captions(model, images[:1], ["a red cat", "a blue mug"], "gradcam", layer="trunk", relu=False)
         back = CaptionsExplanation.load(found.save(tmp_path / "e.npz"))
         assert back == found
         torch.testing.assert_close(back.map_distances, found.map_distances)
-        assert explain_captions(model, images[:1], ["a red cat"], layer="trunk", relu=False).map_distances == {}
+        assert (
+            explain_captions(model, images[:1], ["a red cat"], "gradcam", layer="trunk", relu=False).map_distances == {}
+        )
         with pytest.raises(InputError, match="holds no caption"):
             CaptionExplanation.load(tmp_path / "e.npz")
 

@@ -30,7 +30,8 @@ def image() -> Image.Image:
 def test_ask_equals_its_parts(model, image):
     found = saywhy.ask(model, image, QUESTION, words=True)
     inputs = model.prepare_inputs(image, QUESTION)
-    assert found.explanation == saywhy.explain(model, inputs, [*found.answers, Certainty()])
+    assert found.explanation == saywhy.explain(model, inputs, [*found.answers, Certainty()], "rsi-gradcam")
+    assert "71 %" in found.method_note
     assert found.uncertainty == uncertainty_report(model, inputs)
     assert found.word_ablation == word_ablation(model, image, QUESTION)
     assert found.answer == found.answers[0] == found.word_ablation.answer == "yellow"
@@ -60,7 +61,8 @@ def test_the_image_is_read_and_preprocessed_once(model, image, monkeypatch):
     monkeypatch.setattr(
         type(model.preprocess), "__call__", lambda self, image: (calls.append("prepared"), prepared(self, image))[1]
     )
-    saywhy.ask(model, image, QUESTION, words=True)
+    found = saywhy.ask(model, image, QUESTION, method="gradcam", words=True)
+    assert found.method_note == ""
     assert calls == ["read", "prepared"]
 
 

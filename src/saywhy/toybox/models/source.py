@@ -12,6 +12,7 @@ from saywhy.models.model import Model
 from saywhy.models.preprocess import Preprocess
 from saywhy.models.registry import source
 from saywhy.models.weights import load_weights
+from saywhy.toybox.image_statistics import drawn_scenes
 from saywhy.validation import index_in, whole_number
 
 TRUNK_LAYER = "trunk.features"
@@ -39,6 +40,8 @@ def load(name: str, weights: Any = None) -> Model:
         raise ModelError(f"there is no Toybox model '{name}'. Nearest: 'toybox:{likely[0]}'.")
     model = _MODELS[name](weights)
     model.module.eval()
+    if weights != "random":
+        model.domain = drawn_scenes()
     return model
 
 
