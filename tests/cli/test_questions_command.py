@@ -55,7 +55,7 @@ def models(tmp_path_factory) -> tuple[str, str]:
 
 
 def test_questions_are_printed_and_written(run, models, noise, tmp_path):
-    page = tmp_path / "why.html"
+    page = tmp_path / "questions.html"
     ran = run("questions", noise, "-m", models[0], "--diverse", "3x1", "--with", "relu=false", "-o", page)
     assert ran.code == 0, ran.err
     heading, first = ran.out.splitlines()[:2]

@@ -10,7 +10,6 @@ from saywhy.cli.caption import shape_of
 from saywhy.cli.explain import ModelName, Weights, parameters_of, record, worst_of, writer_of
 from saywhy.errors import InputError
 
-
 PAGE = Path("questions.html")
 """The file without ``-o``."""
 

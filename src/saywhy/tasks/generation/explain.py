@@ -7,11 +7,13 @@ from pkgutil import resolve_name
 from typing import Any
 
 from saywhy.errors import InputError
+from saywhy.explain import explain
 from saywhy.explanation import Explanation, Metadata
 from saywhy.metrics.diversity import map_distance
 from saywhy.models import Model
 from saywhy.models.inputs import SEPARATOR, Batch, as_batch
 from saywhy.shapes import Scores
+from saywhy.targets import Sentence
 
 
 def one_image(model: Model, image: Any) -> Batch:
@@ -82,6 +84,26 @@ def of_sample(found: Explanation, sample: int, unavailable: str) -> Explanation:
         rerunner=None,
         unavailable=unavailable,
     )
+
+
+def explain_texts(
+    model: Model, image: Any, texts: Sequence[str], method: str | Sequence[str], unavailable: str, **settings: Any
+) -> Explanation:
+    """Explain several texts of one image, as the targets of one sample.
+
+    Args:
+        model: a model that takes an image and a text.
+        image: one image, or a batch of one.
+        texts: the texts, each once.
+        method, settings: as for :func:`saywhy.explain`.
+        unavailable: why the result has no model to run again.
+
+    Raises:
+        InputError: the model takes no text, or there are several images.
+    """
+    model.image_and_text_names()
+    found = explain(model, one_image(model, image).with_texts(model, texts), Sentence(), method, **settings)
+    return side_by_side(found, texts, unavailable)
 
 
 def map_distances(explanation: Explanation) -> dict[tuple[str, str], Scores]:
