@@ -85,7 +85,7 @@ def test_plugin_entry_points_are_usable_from_python(run: Callable[..., str]) -> 
 
 
 LISTS = {
-    "methods": "brightness",
+    "methods": "  brightness",
     "metrics": "peak",
     "targets": "margin",
     "models": "example:NAME",

@@ -88,20 +88,24 @@ def read_image(source: Any) -> Image.Image:
 
 
 def images_in(sources: Iterable[str | os.PathLike[str]]) -> Iterator[Path]:
-    """The image files among paths: files as they are, folders searched recursively, sorted by name.
+    """The image files among paths, each once: files as they are, folders searched recursively, sorted by name.
 
     Raises:
         ImageError: a folder holds no image.
     """
+    given: set[Path] = set()
     for source in sources:
         path = Path(source)
         if not path.is_dir():
-            yield path
+            if path not in given:
+                given.add(path)
+                yield path
             continue
         found = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
         if not found:
             raise ImageError(f"the folder '{path}' holds no image ({', '.join(sorted(SUFFIXES))}).")
-        yield from found
+        yield from (file for file in found if file not in given)
+        given.update(found)
 
 
 def image_from_tensor(tensor: Tensor, name: str) -> SourceImage:

@@ -125,7 +125,6 @@ def test_damaged_images_are_named_and_the_others_counted(run, model, tmp_path):
         (("--boxes", "toybox:val"), "has no boxes of"),
         (("-m", "mine.py:network", "--influence"), "is a count"),
         (("-o", "x.csv", "--influence"), "a table has counts only"),
-        (("-m", "toybox:counter"), "Train them with `saywhy train toybox:counter"),
     ],
 )
 def test_invalid_arguments_fail_with_a_message(run, model, noise, tmp_path, words, says):
@@ -135,8 +134,8 @@ def test_invalid_arguments_fail_with_a_message(run, model, noise, tmp_path, word
     assert says in ran.err
 
 
-def voc(folder, **boxes) -> str:
-    """Write the images of photos/ as a data set of boxes."""
+def voc(folder, marked: str = "", **boxes) -> str:
+    """Write the images of photos/ as a data set of boxes; objects of the label ``marked`` are marked as difficult."""
     for part in ("JPEGImages", "Annotations", "ImageSets/Main"):
         (folder / "voc" / part).mkdir(parents=True)
     for name, rows in boxes.items():
@@ -146,7 +145,7 @@ def voc(folder, **boxes) -> str:
         (folder / "voc" / "JPEGImages" / image.name).write_bytes(image.read_bytes())
         corners = ("xmin", "ymin", "xmax", "ymax")
         objects = "".join(
-            f"<object><name>{label}</name><bndbox>"
+            f"<object><name>{label}</name><difficult>{int(label == marked)}</difficult><bndbox>"
             + "".join(f"<{corner}>{edge}</{corner}>" for corner, edge in zip(corners, box, strict=True))
             + "</bndbox></object>"
             for label, *box in rows
@@ -173,17 +172,65 @@ def test_objects_with_known_boxes_are_listed_and_drawn(run, model, tmp_path):
     assert run("count", "photos/a.png", "-m", model, "--boxes", data, "-o", "o.png").code == 0
 
 
-def test_questions_are_answered_by_counting(run, model, noise):
+def test_objects_marked_as_difficult_are_left_out_and_said(run, model, tmp_path):
+    data = voc(tmp_path, "dog", a=[("cat", 1, 1, 8, 8), ("dog", 3, 3, 22, 12)])
+    ran = run("count", "photos/a.png", "-m", model, "--boxes", data, "--json")
+    assert [one["name"] for one in json.loads(ran.out)["objects"]] == ["cat"]
+    assert "a.png: 1 object marked as difficult or as a crowd is left out" in ran.err
+
+
+def test_boxes_of_an_image_of_another_size_are_refused(run, model, tmp_path):
+    data = voc(tmp_path, a=[("cat", 1, 1, 8, 8)])
+    (tmp_path / "other").mkdir()
+    Image.new("RGB", (7, 9)).save(tmp_path / "other" / "a.png")
+    ran = run("count", "other/a.png", "-m", model, "--boxes", data)
+    assert ran.code == 1
+    assert "has 7 × 9 pixels, and the image 'a' of" in ran.err
+
+
+def test_two_images_of_one_name_cannot_be_found_in_a_data_set(run, model, tmp_path):
+    data = voc(tmp_path, a=[("cat", 1, 1, 8, 8)])
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "a.png").write_bytes((tmp_path / "photos" / "a.png").read_bytes())
+    ran = run("count", "photos/a.png", "other/a.png", "-m", model, "--boxes", data)
+    assert ran.code == 1
+    assert "have the same name" in ran.err
+
+
+def test_image_that_is_given_twice_is_counted_once(run, model, tmp_path):
+    assert run("count", "photos", "photos/a.png", "-m", model, "-o", "t.json").code == 0
+    images = [row["image"] for row in json.loads((tmp_path / "t.json").read_text())["images"]]
+    assert len(images) == len(set(images))
+
+
+def test_table_tells_of_images_that_a_demo_model_does_not_know(run, tmp_path):
+    Image.effect_noise((64, 64), 90).convert("RGB").save(tmp_path / "noise.png")
+    ran = run("count", "noise.png", "-o", "t.csv")
+    assert ran.code == 0, ran.err
+    assert "noise.png: this model knows only drawn" in ran.err
+
+
+def test_questions_are_answered_by_counting(run, model, noise, tmp_path):
     asked = ("--ask", "How many animals are there?", "--ask", "what is the number of mugs")
     ran = run("count", noise, "-m", model, *asked, "-o", "a.html")
     assert ran.code == 0, ran.err
     assert "cat, dog" in ran.out
+    page = (tmp_path / "a.html").read_text()
+    assert "How many animals are there?" in page
+    assert "<td>cat, dog</td>" in page
     found = json.loads(run("count", noise, "-m", model, *asked, "--json").out)
     by_name = {one["name"]: one["count"] for one in found["counts"]}
     assert [(one["answer"], one["counted"]) for one in found["answers"]] == [
         (by_name["cat"] + by_name["dog"], ["cat", "dog"]),
         (by_name["mug"], ["mug"]),
     ]
+
+
+def test_question_that_is_not_answered_does_not_stop_the_others(run, model, noise):
+    ran = run("count", noise, "-m", model, "--ask", "how many cats?", "--ask", "how many red cats?", "--json")
+    assert ran.code == 0, ran.err
+    assert [one["question"] for one in json.loads(ran.out)["answers"]] == ["how many cats?"]
+    assert "cannot restrict 'cats' by 'red'" in ran.err
 
 
 def test_influence_is_drawn_for_each_explained_count(run, model, noise, tmp_path):

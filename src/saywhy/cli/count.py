@@ -112,7 +112,7 @@ def _explained(
         steps.now(f"loading {model}")
         loaded = load(model, weights)
         routes, objects = asked.routes(loaded.labels), asked.objects_of(files)
-        nouns = list(dict.fromkeys([*asked.of, *(route.noun for route in routes)])) or None
+        nouns = list(dict.fromkeys([*asked.of, *(route.noun for route in routes.values())])) or None
         steps.done()
         for file in files:
             steps.now(f"counting {file.name}")
@@ -127,16 +127,17 @@ def _explained(
         if path.suffix.lower() == ".html":
             from saywhy.view.count import save_count
 
-            save_count(found, path)
+            save_count(found, path, [answers(routes, one) for one in found])
         else:
             found[0].save(path)
     if found and as_json:
-        records = [{**one.to_dict(), **answers(asked, routes, one), **map_record(one)} for one in found]
+        with_answers = [(one, {"answers": answers(routes, one)} if routes else {}) for one in found]
+        records = [{**one.to_dict(), **answered, **map_record(one)} for one, answered in with_answers]
         screen.say_json(records[0] if len(files) == 1 else records)
     elif found:
         screen.note(f"model {loaded.name}")
         print_counts(found)
-        print_answers(asked, routes, found)
+        print_answers(routes, found)
         print_objects(found)
         print_table([one.explanation for one in found])
     if found and path is not None:

@@ -1,10 +1,9 @@
 """What ``saywhy count`` prints of explained counts: classes, answers to questions, and objects."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from saywhy.cli import screen
-from saywhy.cli.count_request import CountRequest
 from saywhy.cli.explain import record
 
 
@@ -30,22 +29,21 @@ def print_counts(found: Sequence[Any]) -> None:
         screen.note("no interval: this network has no errors of validation images with its weights")
 
 
-def answers(asked: CountRequest, routes: Sequence[Any], one: Any) -> dict[str, Any]:
-    """Return the questions with their answers; nothing without questions."""
-    rows = [
+def answers(routes: Mapping[str, Any], one: Any) -> list[dict[str, Any]]:
+    """Return the questions with their answers, and what was counted."""
+    return [
         {"question": text, "answer": one[route.noun].count, "counted": list(route.labels)}
-        for text, route in zip(asked.questions, routes, strict=True)
+        for text, route in routes.items()
     ]
-    return {"answers": rows} if rows else {}
 
 
-def print_answers(asked: CountRequest, routes: Sequence[Any], found: Sequence[Any]) -> None:
+def print_answers(routes: Mapping[str, Any], found: Sequence[Any]) -> None:
     """Print a row for each question about every image."""
-    if not asked.questions:
+    if not routes:
         return
     table = screen.table("image", "question", "answer", "counted", right=("answer",))
     for one in found:
-        for row in answers(asked, routes, one)["answers"]:
+        for row in answers(routes, one):
             name = one.explanation.images[0].name
             table.add_row(name, row["question"], row["answer"], ", ".join(row["counted"]))
     screen.show(table)

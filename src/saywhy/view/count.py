@@ -3,7 +3,7 @@
 import base64
 import io
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +40,7 @@ SMALLEST_CELL = 24
 def grid_over(image: Image.Image, cells: Any, crop_box: CropBox | None = None, *, numbers: bool = True) -> Image.Image:
     """Return the counts of a grid's cells over the image: lines between cells, the count in each, signs kept.
 
-    A cell is tinted from 0 (no tint) to the largest count; negative counts have no tint.
+    A cell is tinted from 0 (no tint) to the largest count, at least one object; negative counts have no tint.
 
     Args:
         image: the original image; the result has its size.
@@ -59,14 +59,14 @@ def grid_over(image: Image.Image, cells: Any, crop_box: CropBox | None = None, *
         raise InputError(f"expected finite counts of cells [row, column], got {list(values.shape)}.")
     left, top, right, bottom = crop_box or (0.0, 0.0, float(image.width), float(image.height))
     rows, columns = values.shape
-    highest = max(float(values.max()), 0.0)
+    highest = max(float(values.max()), 1.0)
     made = image.convert("RGB")
     hatch(made, (left, top, right, bottom))
     tint = ImageDraw.Draw(made, "RGBA")
     across, down = np.linspace(left, right, columns + 1), np.linspace(top, bottom, rows + 1)
     for row in range(rows):
         for column in range(columns):
-            share = max(float(values[row, column]), 0.0) / highest if highest else 0.0
+            share = max(float(values[row, column]), 0.0) / highest
             colour = tuple(int(part) for part in colourise(np.array([[share]]), SEQUENTIAL)[0, 0])
             place = (across[column], down[row], across[column + 1], down[row + 1])
             tint.rectangle(place, fill=(*colour, round(140 * share)))
@@ -245,8 +245,12 @@ def save_count_png(found: "CountExplanation", path: Path) -> Path:
     return path
 
 
-def count_html(found: Sequence["CountExplanation"]) -> str:
+def count_html(found: Sequence["CountExplanation"], answers: Sequence[Sequence[Mapping[str, Any]]] = ()) -> str:
     """Return one self-contained page without scripts: for each image counts, intervals, grids and maps.
+
+    Args:
+        found: a result for each image.
+        answers: for each image the questions about it, each with "question", "answer" and "counted" (classes).
 
     Raises:
         InputError: there is no image.
@@ -255,7 +259,9 @@ def count_html(found: Sequence["CountExplanation"]) -> str:
         raise InputError("a page of counts needs at least one image, got none.")
     style = text("check.css")
     return template("count.html.j2").render(
-        parts=[_part(one) for one in found],
+        parts=[
+            {**_part(one), "answers": asked} for one, asked in zip(found, answers or [()] * len(found), strict=True)
+        ],
         totals=_totals(found) if len(found) > 1 else [],
         provenance=dumps(plain([one.explanation.provenance for one in found])),
         style=Markup(style),
@@ -263,9 +269,11 @@ def count_html(found: Sequence["CountExplanation"]) -> str:
     )
 
 
-def save_count(found: Sequence["CountExplanation"], path: Path) -> Path:
-    """Write the page, atomically; return the path."""
-    write_text(path, count_html(found))
+def save_count(
+    found: Sequence["CountExplanation"], path: Path, answers: Sequence[Sequence[Mapping[str, Any]]] = ()
+) -> Path:
+    """Write the page, atomically; return the path. See :func:`count_html`."""
+    write_text(path, count_html(found, answers))
     return path
 
 
@@ -284,6 +292,7 @@ def _part(found: "CountExplanation") -> dict[str, Any]:
     shown = [one for one in found.counts if one.count] + [one for one in found.explained if one not in found.counts]
     return {
         "name": found.explanation.images[0].name,
+        "objection": getattr(found.explanation.images[0], "objection", ""),
         "total": found.total,
         "rows": [
             {"name": o.name, "count": o.count, "raw": f"{o.raw:.2f}", "interval": interval_text(o)} for o in shown

@@ -1,12 +1,13 @@
 """Counts of many images without maps: in batches, resumable, with totals."""
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from saywhy.errors import ImageError, InputError, SaywhyError, first_line
+from saywhy.errors import ImageError, InputError, SaywhyError, SaywhyWarning, first_line
 from saywhy.explainer.config import ExplainConfig
 from saywhy.explainer.prepare import prepare
 from saywhy.io.limits import check_text
@@ -135,6 +136,9 @@ def _counted(
 
 def _of_batch(model: Model, paths: Sequence[str], threshold: float) -> dict[str, tuple[ObjectCount, ...]]:
     runner, batch = prepare(model, list(paths), ExplainConfig(Count(threshold=threshold)))
+    for path, source in zip(paths, batch.images(), strict=True):
+        if source.objection:
+            warnings.warn(f"{path}: {source.objection}.", SaywhyWarning, stacklevel=2)
     read = read_counts(runner.predict(batch), threshold)
     return dict(zip(paths, counts_of(runner.model, read), strict=True))
 
