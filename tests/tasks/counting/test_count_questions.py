@@ -162,3 +162,19 @@ def test_toybox_questions_are_routed_and_compared():
     found = compare_on_questions(counter, saywhy.load("toybox:vqa"), scenes=12)
     assert sum(one.questions for name, one in found.items() if name != "counted") == len(asked)
     assert all(one.other_numbers == one.questions for one in found.values())
+
+
+@pytest.mark.parametrize(
+    ("question", "bucket"),
+    [
+        ("how many people can it contain?", "no-count"),
+        ("how many people could the car fit?", "no-count"),
+        ("how many people are here to see it?", "attribute"),
+        ("how many other cats are there?", "attribute"),
+        ("how many cats are in the picture frame?", "attribute"),
+        ("how many cats does the picture contain?", "class"),
+        ("how many cats can you see?", "class"),
+    ],
+)
+def test_words_that_restrict_are_no_fillers(question, bucket):
+    assert route_question(question, ["person", "cat"]).bucket == bucket

@@ -68,14 +68,14 @@ _FILLERS = frozenset((
     "are", "is", "do", "does", "did", "can", "could", "will", "would", "have", "has", "was", "were", "be", "been",
     "being", "there", "here", "you", "we", "i", "one", "see", "seen", "find", "spot", "count", "appear", "shown",
     "visible", "pictured", "depicted", "present", "in", "on", "at", "of", "the", "this", "a", "that", "image", "images",
-    "picture", "pictures", "photo", "photos", "photograph", "scene", "total", "all", "it", "to", "contained",
-    "displayed", "captured", "within", "inside", "exist", "together", "altogether", "overall", "view", "shot", "frame",
+    "picture", "pictures", "photo", "photos", "photograph", "scene", "total", "all", "it", "contained",
+    "displayed", "captured", "within", "inside", "exist", "together", "altogether", "overall", "view", "shot",
     "able", "contain", "contains", "show", "shows", "included",
 ))  # fmt: skip
 """Words that restrict nothing."""
 
-_ARTICLES = frozenset(("the", "a", "an", "total", "different", "of", "these", "those", "all", "visible", "other"))
-"""Words before a noun that restrict nothing; "different" and "other" hardly do."""
+_ARTICLES = frozenset(("the", "a", "an", "total", "different", "of", "these", "those", "all", "visible"))
+"""Words before a noun that restrict nothing; "different" hardly does."""
 
 
 @dataclass(frozen=True)
@@ -140,6 +140,8 @@ def route_question(text: str, labels: Sequence[str]) -> CountRoute:
     while phrase and phrase[0] in _ARTICLES:
         phrase = phrase[1:]
     behind = rest[end:]
+    if {"can", "could"} & set(behind) and {"contain", "hold", "fit"} & set(behind):
+        return CountRoute("no-count", reason="it asks how many there could be, not how many there are")
     if not phrase:
         return CountRoute("no-count", reason="no noun stands behind 'how many'")
     if phrase[-1] in PARTITIVES:
