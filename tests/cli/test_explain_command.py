@@ -177,6 +177,33 @@ def test_a_line_of_progress_without_a_terminal(run: Run, here: Path, monkeypatch
     assert [line.split(" steps")[0] for line in lines] == ["1 of 4", "2 of 4", "3 of 4"]
 
 
+def test_rows_behind_an_incomplete_line_are_found_again(run: Run, here: Path) -> None:
+    run("explain", A, *MODEL, "-o", "maps")
+    with (here / "maps" / "results.jsonl").open("a") as file:
+        file.write('{"source": "photos/b.jpg", "fi')
+    assert run("explain", "photos", *MODEL, "-o", "maps").code == 0
+    again = run("explain", "photos", *MODEL, "-o", "maps")
+    assert "3 images finished by an earlier run" in again.err
+    names = ["a-2.png", "a.png", "b.png", "index.html", "results.jsonl"]
+    assert sorted(p.name for p in (here / "maps").iterdir()) == names
+
+
+def test_image_whose_file_was_not_written_is_computed_again(run: Run, here: Path) -> None:
+    """A run that is killed leaves the row without its file."""
+    run("explain", A, *MODEL, "-o", "maps")
+    (here / "maps" / "a.png").unlink()
+    assert "finished by an earlier run" not in run("explain", A, *MODEL, "-o", "maps").err
+    assert sorted(p.name for p in (here / "maps").iterdir()) == ["a.png", "index.html", "results.jsonl"]
+
+
+def test_sheet_has_the_images_of_this_run_only(run: Run, here: Path) -> None:
+    run("explain", "photos", *MODEL, "-o", "maps")
+    run("explain", A, *MODEL, "-o", "maps", "-t", "cat")
+    index = (here / "maps" / "index.html").read_text(encoding="utf-8")
+    assert 'href="a.png"' in index
+    assert 'href="b.png"' not in index
+
+
 def test_a_damaged_line_of_results_is_left_out(run: Run, here: Path) -> None:
     run("explain", A, *MODEL, "-o", "maps")
     with (here / "maps" / "results.jsonl").open("a") as file:

@@ -158,11 +158,28 @@ def test_a_bare_network_takes_the_preprocessing_that_it_carries(tmp_path: Path) 
     with pytest.raises(InputError, match=r"torchvision's resnet18.*saywhy.load\(network, preprocess=.*'resnet18'\)"):
         saywhy.explain(network, noise(300, 200))
     given = saywhy.load(network, preprocess=preset)
-    network.transforms = preset.transforms()
+    network.weights = preset
     e = saywhy.explain(network, noise(300, 200))
     assert e.images[0].crop_box == pytest.approx(saywhy.explain(given, noise(300, 200)).images[0].crop_box)
     assert given.preprocess is not None
     torch.testing.assert_close(given.preprocess(noise(300, 200))[0], preset.transforms()(noise(300, 200)))
+
+
+@pytest.mark.parametrize("name", ["transforms", "preprocess"])
+def test_function_on_a_network_is_not_its_preprocessing(name: str) -> None:
+    """``forward`` may call it, as in torchvision's own documentation: the image would be preprocessed twice."""
+
+    class Predictor(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = models.squeezenet1_1(num_classes=2)
+            setattr(self, name, models.SqueezeNet1_1_Weights.DEFAULT.transforms())
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.body(getattr(self, name)(x))
+
+    with pytest.raises(InputError, match="Add one line"):
+        saywhy.explain(Predictor().eval(), noise(300, 200))
 
 
 @pytest.mark.slow

@@ -90,7 +90,7 @@ class TestOneClass:
         [
             ("bull mastif", r"no class 'bull mastif'; nearest: 'bull mastiff' \(2\)"),
             ("tigger cat", r"no class 'tigger cat'; nearest: .*'tabby, tiger cat' \(1\)"),
-            ("zzzzz", r"no class 'zzzzz'; nearest: an index from 0 to 3"),
+            ("zzzzz", r"no class 'zzzzz'; the classes are 'Siamese cat', 'tabby, tiger cat', .*'boxer'\."),
             ("tiger cat - boxer", r"nearest: .*A contrast is targets.Class"),
             ("7", "no class '7'"),
             (4, "no class 4: the model has 4 classes, 0 to 3"),

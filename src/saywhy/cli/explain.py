@@ -264,7 +264,8 @@ def writer_of(output: Path | None, count: int, as_json: bool, page: Path) -> Any
     check_outputs([path], count)
 
     def write(found: Sequence[Any]) -> list[Path]:
-        name = f"{Path(found[0].explanation.images[0].name.partition(' · ')[0]).stem}.png"
+        image = Path(found[0].explanation.images[0].name.partition(" · ")[0]).stem
+        name = f"{image}.{page.stem}.png"  # not that of another command
         return [found[0].save(path / name if folder_of(path) else path)]
 
     return write

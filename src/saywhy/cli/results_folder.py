@@ -8,11 +8,13 @@ from typing import Any
 
 from saywhy.cli import screen
 from saywhy.errors import InputError
-from saywhy.io.atomic import append, write_text
+from saywhy.io.atomic import append, write_text, writing
 from saywhy.view.contact import contact_html, thumbnail
 
 ROWS = "results.jsonl"
 INDEX = "index.html"
+OWN = ("source", "file", "key", "thumbnail")
+"""What a row has beside the record of the image."""
 
 
 class ResultsFolder:
@@ -27,6 +29,7 @@ class ResultsFolder:
     def __init__(self, path: Path, sources: Sequence[Path], settings: Any) -> None:
         self.path = path
         self._settings = sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:16]
+        self._sources = list(dict.fromkeys(sources))
         self._rows = {row["source"]: row for row in self._stored()}
         self._names = self._choose_names(sources)
 
@@ -37,12 +40,14 @@ class ResultsFolder:
 
     def record(self, source: Path) -> dict[str, Any]:
         """Return the stored record of an image."""
-        return {name: value for name, value in self._rows[str(source)].items() if name not in ("key", "thumbnail")}
+        return {name: value for name, value in self._rows[str(source)].items() if name not in OWN}
 
     def add(self, source: Path, shown: Any, record: dict[str, Any]) -> Path:
-        """Write the result of an image, then its row; return the path of its file."""
+        """Write the row of an image, then its file, without which the row does not count; return the file's path."""
         file = self.path / self._names[source]
-        shown.save(file)
+        with writing(file):
+            self.path.mkdir(parents=True, exist_ok=True)
+            file.unlink(missing_ok=True)
         row = {
             "source": str(source),
             "file": file.name,
@@ -52,20 +57,24 @@ class ResultsFolder:
         }
         append(self.path / ROWS, json.dumps(row, ensure_ascii=True) + "\n")
         self._rows[str(source)] = row
+        shown.save(file)
         return file
 
     def write_index(self, title: str) -> Path:
-        """Write the contact sheet of all results in the folder."""
-        write_text(self.path / INDEX, contact_html(list(self._rows.values()), title))
+        """Write the contact sheet of the images of this run that are finished."""
+        rows = [self._rows[str(source)] for source in self._sources if self.done(source)]
+        write_text(self.path / INDEX, contact_html(rows, title))
         return self.path / INDEX
 
     def _stored(self) -> list[dict[str, Any]]:
-        """Return the rows of earlier runs; a last line that a killed run left incomplete is left out."""
+        """Return the rows of earlier runs; a last line that a killed run left incomplete is ended, and left out."""
         file = self.path / ROWS
         if not file.is_file():
             return []
-        rows = []
-        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+        rows, text = [], file.read_text(encoding="utf-8")
+        if text and not text.endswith("\n"):
+            append(file, "\n")
+        for number, line in enumerate(text.splitlines(), 1):
             try:
                 row = json.loads(line)
                 rows.append(

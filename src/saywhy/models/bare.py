@@ -17,8 +17,8 @@ def bare(module: nn.Module) -> Model:
     """Return a model of a network, with the preprocessing that it carries.
 
     Looked for are the configuration of timm, the image processor of transformers that was saved beside the network (no
-    download), and an attribute ``preprocess``, ``transforms`` or ``weights`` of your own: a function from an image to a
-    tensor, or torchvision's enum of weights.
+    download), and torchvision's enum of weights as an attribute ``weights``. A function that is stored on the network
+    is not taken: ``forward`` may call it, and the image would be preprocessed twice.
 
     >>> bare(nn.Linear(3, 2)).preprocess is None
     True
@@ -26,7 +26,7 @@ def bare(module: nn.Module) -> Model:
     labels = labels_of(module)
     model = Model(module, labels=tuple(labels) if labels else None)
     library = type(model.module).__module__.partition(".")[0]
-    for found in (_of_attribute, *({"timm": (_of_timm,), "transformers": (_of_transformers,)}.get(library, ()))):
+    for found in (_of_weights, *({"timm": (_of_timm,), "transformers": (_of_transformers,)}.get(library, ()))):
         with_more = found(model)
         if with_more is not None:
             return with_more
@@ -86,27 +86,18 @@ def transforms_of(given: Any) -> Any:
     return given.transforms() if is_weights_enum(given) else given
 
 
-def _of_attribute(model: Model) -> Model | None:
-    for name in ("preprocess", "transforms", "weights"):
-        value: Any = getattr(model.module, name, None)
-        if is_weights_enum(value):
-            return replace(
-                model, preprocess=as_preprocess(value.transforms()), labels=model.labels or _names(model, value)
-            )
-        if callable(value) and not isinstance(value, nn.Parameter) and _is_own(model, name):
-            return replace(model, preprocess=as_preprocess(value))
-    return None
+def _of_weights(model: Model) -> Model | None:
+    """Return the model with torchvision's preprocessing, if the user stored the enum of weights on the network."""
+    value: Any = getattr(model.module, "weights", None)
+    if not is_weights_enum(value):
+        return None
+    return replace(model, preprocess=as_preprocess(value.transforms()), labels=model.labels or _names(model, value))
 
 
 def _names(model: Model, enum: Any) -> tuple[str, ...] | None:
     """Return the labels of an enum of weights, if the network has a score for each."""
     last, names = last_layer(model.module), enum.meta.get("categories")
     return tuple(names) if names and last is not None and len(names) == last.weight.shape[0] else None
-
-
-def _is_own(model: Model, name: str) -> bool:
-    """Whether the user set the attribute on this network: a method of its class is none."""
-    return name in vars(model.module) or name in model.module._modules
 
 
 def _of_timm(model: Model) -> Model | None:

@@ -140,10 +140,11 @@ class ModelOutput:
             return number
         if index is None:
             likely = nearest(name, labels)
-            hint = ", ".join(f"'{n}' ({list(labels).index(n)})" for n in likely) or f"an index from 0 to {count - 1}"
+            named = ", ".join(f"'{n}' ({list(labels).index(n)})" for n in likely)
+            hint = f"nearest: {named}" if likely else _some(labels)
             contrast = "-" in name and any(_positions(part.strip(), labels) for part in name.split("-"))
             how = " A contrast is targets.Class('a') - targets.Class('b'), in commands 'a - b'." if contrast else ""
-            raise TargetError(f"no class '{name}'; nearest: {hint}.{how}")
+            raise TargetError(f"no class '{name}'; {hint}.{how}")
         if index >= count:
             raise TargetError(
                 f"'{name}' is label {index} of {len(labels)}, but the model gives only {count} classes: "
@@ -167,6 +168,16 @@ def log_odds(logits: Tensor) -> Tensor:
     rest = log_p.scatter(1, likeliest, -1.0)
     odds = rest - torch.log1p(-rest.exp())
     return odds.scatter(1, likeliest, logits.gather(1, likeliest) - others)
+
+
+def _some(labels: Sequence[str]) -> str:
+    """Return the first labels as text.
+
+    >>> _some(["cat", "dog"]), _some(list("abcdefg"))
+    ("the classes are 'cat', 'dog'", "the classes are 'a', 'b', 'c', 'd', 'e' … (7)")
+    """
+    few = ", ".join(f"'{label}'" for label in labels[:5])
+    return f"the classes are {few}{f' … ({len(labels)})' if len(labels) > 5 else ''}"
 
 
 def _positions(name: str, labels: Sequence[str]) -> list[int]:

@@ -19,7 +19,7 @@ TRUNK_LAYER = "trunk.features"
 """The layer of the VQA and captioning models that all visual information passes through."""
 
 
-@source("toybox", reading="the small models that ship: classifier, vqa, ucam, captioner, counter")
+@source("toybox", reading="the small models that ship: classifier, vqa, ucam, captioner, questioner, counter")
 def load(name: str, weights: Any = None) -> Model:
     """Return a Toybox model.
 
@@ -103,11 +103,6 @@ def _questioner(weights: Any) -> Model:
     from saywhy.toybox.models.vision_language import ToyboxTrunk, question_head
 
     shipped = "toybox-questioner"
-    if weights in (None, "random") and not (files("saywhy.toybox") / "weights" / f"{shipped}.safetensors").is_file():
-        raise WeightsError(
-            "the weights of toybox:questioner do not ship yet. Train them with `saywhy train toybox:questioner -o "
-            "questioner.safetensors`, and give the file as weights."
-        )
     with _file(weights, shipped) as path:
         metadata = _metadata(path)
     known = Vocabulary(tuple(metadata["words"].split("\n")))
