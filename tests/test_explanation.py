@@ -139,7 +139,7 @@ def test_attributes_cannot_be_assigned(e: Explanation) -> None:
 
 def test_repr_names_samples_targets_methods_and_layers(e: Explanation, tiny: Build) -> None:
     assert re.fullmatch(
-        r"Explanation of 2 samples, 3 targets: cat \(\S+\), dog \(\S+\), cat - mug \(\S+\); "
+        r"Explanation of 2 samples, 3 targets each, of the first: cat \(\S+\), dog \(\S+\), cat - mug \(\S+\); "
         r"gradcam, hirescam at features, stem, 8×8",
         repr(e),
     )

@@ -88,6 +88,15 @@ def test_output_suffix_selects_the_format(run: Run, here: Path, name: str) -> No
             assert "saywhy" in image.text  # type: ignore[attr-defined]
 
 
+def test_command_on_the_page_tests_the_same_map(run: Run, here: Path) -> None:
+    run("explain", A, *MODEL, "-t", "cat", "--layer", "features", "--with", "relu=false")
+    page = (here / "why.html").read_text(encoding="utf-8")
+    assert "--layer features --with relu=false --target cat --method gradcam" in page
+    run("explain", A, *MODEL, "-t", "cat", "--score", "probability")
+    page = (here / "why.html").read_text(encoding="utf-8")
+    assert "--score probability --target cat --method gradcam --check" in page
+
+
 def test_a_folder_of_images_on_one_page(run: Run, here: Path) -> None:
     ran = run("explain", "photos", *MODEL)
     assert ran.code == 0

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -116,6 +117,15 @@ def explain(
     with screen.noted_warnings(), screen.Steps(len(files) + 1) as steps:
         steps.now(f"loading {model}")
         loaded = load(model, weights, labels=labels, input_size=input_size)
+        options = {
+            "layer": "\n".join(layer or []),
+            "with": "\n".join(with_ or []),
+            "score": score or "",
+            "fuse": fuse or "",
+            "precision": "" if precision == "exact" else precision,
+            "input-size": str(input_size or ""),
+        }
+        loaded = replace(loaded, given={**loaded.given, **{name: text for name, text in options.items() if text}})
         steps.done()
         wanted: Any = [parse_target(text, loaded.labels) for text in target or []]
         wanted += [Top(top)] if top is not None else []

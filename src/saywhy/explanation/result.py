@@ -134,8 +134,10 @@ class Explanation:
             for name, score in zip(self.targets[0][:3], self.scores[0, :3].tolist(), strict=True)
         )
         more = ", …" if count > 3 else ""
+        each = " each, of the first" if batch > 1 else ""
+        targets = f"{count} target{'s' * (count != 1)}{each}"
         return (
-            f"Explanation of {batch} sample{'s' * (batch != 1)}, {count} target{'s' * (count != 1)}: {first}{more}; "
+            f"Explanation of {batch} sample{'s' * (batch != 1)}, {targets}: {first}{more}; "
             f"{', '.join(self.methods)} at {', '.join(self.layers)}, {'×'.join(map(str, grid))}"
         )
 

@@ -43,7 +43,8 @@ class Model:
         reference: uncertainties of the questions of a test set; None if they were not measured.
         scale: what the class scores are: ``"logit"``, ``"probability"`` (the network ends in a softmax or sigmoid),
             ``"log-probability"``, or ``"value"`` (a regression); None finds it from the autograd graph.
-        given: by option of ``saywhy.load``, the files that were given: ``weights``, and ``labels`` ("FILE" for a list).
+        given: by option, what was given: the files ``weights`` and ``labels`` ("FILE" for a list), and on the command
+            line the settings of the maps, several values on a line each.
         domain: the kind of images it was trained on, for a demo model that knows only some; None is any kind.
     """
 

@@ -10,6 +10,9 @@ from saywhy.view.protocols import VerdictLike
 _ON_THE_COMMAND_LINE = re.compile(r"[a-z][\w.-]*:\S.*|.*\.py(:\w+)?", re.DOTALL)
 """Names of models that ``--model`` takes: SOURCE:NAME, or a file; a bare network has the name of its class."""
 
+CHECK_TAKES = frozenset(("weights", "labels", "layer", "with"))
+"""Options of ``saywhy explain`` that ``saywhy check`` has too; of maps with others ``explain --check`` tests them."""
+
 NOT_TESTED = "not tested yet (saywhy check)"
 """The answer under a map without a verdict."""
 
@@ -54,6 +57,8 @@ def check_command(provenance: Mapping[str, Any], image: str, target: str, method
     "saywhy check 'a b.jpg' --model torchvision:resnet50 --target 'tiger cat' --method gradcam"
     >>> check_command({"model": "torchvision:resnet18", "given": {"weights": "two.pth"}}, "a.jpg", "cat", "cam")
     'saywhy check a.jpg --model torchvision:resnet18 --weights two.pth --target cat --method cam'
+    >>> check_command({"model": "toybox:vqa", "given": {"layer": "a", "score": "probability"}}, "a.jpg", "cat", "cam")
+    'saywhy explain a.jpg --model toybox:vqa --layer a --score probability --target cat --method cam --check'
     >>> check_command({"model": "ResNet"}, "a.jpg", "cat", "layercam")
     "saywhy.check(e, method='layercam').save('check.html')"
     """
@@ -61,8 +66,10 @@ def check_command(provenance: Mapping[str, Any], image: str, target: str, method
     if not target or not _ON_THE_COMMAND_LINE.fullmatch(model):
         return f"saywhy.check(e, method={method!r}).save('check.html')"
     file, _, question = image.partition(" · ")
-    words = ["saywhy", "check", file, "--model", model]
-    for option, value in dict(provenance.get("given") or {}).items():
-        words += [f"--{option}", str(value)]
+    given = {option: str(value).split("\n") for option, value in dict(provenance.get("given") or {}).items()}
+    known = given.keys() <= CHECK_TAKES and len(given.get("layer", ())) < 2
+    words = ["saywhy", "check" if known else "explain", file, "--model", model]
+    for option, values in given.items():
+        words += [word for value in values for word in (f"--{option}", value)]
     words += ["--question", question] if question else []
-    return shlex.join([*words, "--target", target, "--method", method])
+    return shlex.join([*words, "--target", target, "--method", method, *([] if known else ["--check"])])
