@@ -37,3 +37,15 @@ def test_other_forms_are_refused_with_the_file(tmp_path: Path, name: str, text: 
         read_labels(tmp_path / name)
     with pytest.raises(InputError, match=r"missing.txt.*cannot be read"):
         saywhy.load("toybox:classifier", labels=tmp_path / "missing.txt")
+
+
+@pytest.mark.parametrize("text", ["index,name\n0,cat\n1,dog\n", "0,cat\n1,dog", "0\tcat"])
+def test_table_of_indices_and_names_is_refused(tmp_path, text):
+    (tmp_path / "labels.csv").write_text(text)
+    with pytest.raises(InputError, match="is a table"):
+        read_labels(tmp_path / "labels.csv")
+
+
+def test_commas_within_names_are_kept(tmp_path):
+    (tmp_path / "labels.txt").write_text("tench, Tinca tinca\ngoldfish")
+    assert read_labels(tmp_path / "labels.txt") == ("tench, Tinca tinca", "goldfish")

@@ -2,10 +2,14 @@
 
 import json
 import os
+import re
 from collections.abc import Mapping
 
 from saywhy.errors import InputError, first_line
 from saywhy.validation import file_path
+
+_NUMBERED = re.compile(r"\d+\s*[,;\t]")
+"""How a row of a table of indices and names begins."""
 
 
 def read_labels(path: str | os.PathLike[str]) -> tuple[str, ...]:
@@ -37,6 +41,11 @@ def read_labels(path: str | os.PathLike[str]) -> tuple[str, ...]:
         raise InputError(
             f"'{file}' must hold the names of the classes: one a line, or as JSON a list, or a mapping of names and "
             "indices 0, 1, 2, …"
+        )
+    if all(_NUMBERED.match(name) for name in names[1:] or names):
+        raise InputError(
+            f"'{file}' is a table (its line {len(names)} is '{names[-1][:40]}'): it must hold one name a line, in the "
+            "order of the network's outputs, or be JSON."
         )
     return tuple(names)
 
