@@ -42,12 +42,13 @@ def read_labels(path: str | os.PathLike[str]) -> tuple[str, ...]:
             f"'{file}' must hold the names of the classes: one a line, or as JSON a list, or a mapping of names and "
             "indices 0, 1, 2, …"
         )
-    if all(_NUMBERED.match(name) for name in names[1:] or names):
+    labels = tuple(map(str, names))
+    if all(_NUMBERED.match(label) for label in labels[1:] or labels):
         raise InputError(
-            f"'{file}' is a table (its line {len(names)} is '{names[-1][:40]}'): it must hold one name a line, in the "
+            f"'{file}' is a table (its line {len(labels)} is '{labels[-1][:40]}'): it must hold one name a line, in the "
             "order of the network's outputs, or be JSON."
         )
-    return tuple(names)
+    return labels
 
 
 def _in_order(found: Mapping[str, object]) -> list[object] | None:
