@@ -45,8 +45,8 @@ def read_labels(path: str | os.PathLike[str]) -> tuple[str, ...]:
     labels = tuple(map(str, names))
     if all(_NUMBERED.match(label) for label in labels[1:] or labels):
         raise InputError(
-            f"'{file}' is a table (its line {len(labels)} is '{labels[-1][:40]}'): it must hold one name a line, in the "
-            "order of the network's outputs, or be JSON."
+            f"'{file}' is a table (its line {len(labels)} is '{labels[-1][:40]}'): it must hold one name a line, in "
+            "the order of the network's outputs, or be JSON."
         )
     return labels
 
