@@ -32,7 +32,7 @@ LEAD = (
 )
 CLASSIFICATION = (
     "A multi-label classifier gives a probability to every class. Choose another class, image or method to see its "
-    "map. Its technical checks are listed beside it. They do not say that the map can be trusted: `saywhy check` does."
+    "map. Its technical checks are listed beside it. They do not say that the map can be trusted: “saywhy check” does."
 )
 ANSWERS = "Question: “{question}” The model answers “{answer}”. Choose another answer to see the evidence for it."
 WORDS = (
