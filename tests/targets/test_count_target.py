@@ -101,7 +101,7 @@ def test_numbers_of_a_regression_are_counts():
         (Count(), torch.zeros(2, 21, 4, 4), "or named density"),
         (Count(), torch.zeros(2, 49, 8), "nothing in the model's output"),
         (Count(), {"out": torch.zeros(2, 21, 4, 4)}, "dict of out"),
-        (Count("dog"), SimpleNamespace(cells=CELLS), "no class 'dog'; nearest"),
+        (Count("dog"), SimpleNamespace(cells=CELLS), "no class 'dog'; the classes are 'cat', 'mug'"),
         (Count(2), SimpleNamespace(cells=CELLS), "no class 2: the model has 2 classes"),
         (Count(0, cell=2), SimpleNamespace(cells=CELLS), "no cell 2: the counter has 2 cells"),
         (Count(0, cell=0), {"density": torch.zeros(2, 1, 3, 3)}, "Leave cell out"),
