@@ -31,7 +31,8 @@ def moved_squares(
             for at, size in zip(place, space, strict=True)
         )
         image[:, rows, columns] = 0
-    parts = (tree.replace_tensor(inputs, original, one) for one in images.split(1))
+    # Other inputs beside the image are those of one sample.
+    parts = (tree.replace_tensor(inputs, original, some) for some in images.split(4 if inputs is original else 1))
     maps = torch.cat([saywhy.capture(network, part, target, layer).activations[layer].detach() for part in parts])
     # float64: the signal of some untrained networks is so weak that its square is not a float32.
     moved = (maps[1:].double() - maps[:1].double()).square().sum(1)
