@@ -361,7 +361,7 @@ def test_only_damaged_images_fail_without_a_page(run: Run, here: Path) -> None:
         ([A, "--input-size", "0"], ("input_size", "0")),
         ([A, "-w", "no.safetensors"], ("no weights file 'no.safetensors'",)),
         ([A, "-w", "mine.py"], ("mine.py",)),
-        ([A, "-o", "why.jpg"], ("why.jpg", "expected .html, .png, .npz or a folder")),
+        ([A, "-o", "why.gif"], ("why.gif", "expected .html, .png, .jpg, .jpeg, .pdf, .svg, .npz or a folder")),
         (["photos", "-o", "why.png"], ("3 explanations do not fit into one .png file",)),
         (["photos", "-o", "why.npz"], ("3 explanations do not fit into one .npz file",)),
         ([A, "-o", "mine.py/why.html"], ("cannot be written",)),
@@ -431,3 +431,38 @@ def test_out_of_memory_is_a_sentence(run: Run, monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(sys.modules["saywhy.explain"], "explain", greedy)
     assert_one_sentence(run("explain", A, *MODEL), "memory")
+
+
+# --- how maps are drawn ------------------------------------------------------------------------------------------
+
+
+def test_files_for_papers_and_slides(run: Run, here: Path) -> None:
+    files = [here / f"why{suffix}" for suffix in (".pdf", ".svg", ".jpg")]
+    ran = run("explain", A, *MODEL, "--cmap", "turbo", "--alpha", "0.5", *(f"-o{file}" for file in files))
+    assert ran.code == 0
+    assert [file.read_bytes()[:4] for file in files] == [b"%PDF", b"<?xm", b"\xff\xd8\xff\xe0"]
+
+
+def test_no_legend_writes_images_of_the_original_size(run: Run, here: Path) -> None:
+    assert run("explain", A, *MODEL, "--no-legend").code == 0
+    assert run("explain", "photos", *MODEL, "--no-legend", "-o", "maps").code == 0
+    for file in ("why.png", "maps/a.png"):
+        with Image.open(here / file) as image:
+            assert image.size == (60, 40)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (("--cmap", "turb"), ("Nearest: 'turbo'",)),
+        (("--no-legend", "-o", "why.html"), ("--no-legend writes FILE.png, FILE.jpg or a folder",)),
+        (("--no-legend", "-t", "cat", "-t", "dog"), ("one map an image", "--target")),
+        (("--no-legend", "--top", "2"), ("one map an image", "--top 1")),
+        (("--device", "gpu"), ("device must be 'cpu', 'cuda'", "got 'gpu'")),
+    ],
+)
+def test_wrong_settings_of_drawing_fail_before_anything_is_computed(
+    run: Run, here: Path, given: tuple[str, ...], words: tuple[str, ...]
+) -> None:
+    assert_one_sentence(run("explain", A, *MODEL, *given), *words)
+    assert not list(here.glob("why*"))

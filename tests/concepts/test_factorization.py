@@ -228,7 +228,7 @@ class TestBadInput:
 class TestOverlay:
     def test_every_concept_has_its_colour_where_it_is_strongest(self):
         image = Image.new("RGB", (8, 4))
-        shown = concepts_over(image, np.array([[[1.0, 0.0]], [[0.0, 1.0]]]), opacity=1.0)
+        shown = concepts_over(image, np.array([[[1.0, 0.0]], [[0.0, 1.0]]]), alpha=1.0)
         assert shown.getpixel((0, 0)) == colour_of(0)
         assert shown.getpixel((7, 3)) == colour_of(1)
 
@@ -236,7 +236,7 @@ class TestOverlay:
         image = Image.new("RGB", (8, 4), (9, 9, 9))
         weak = concepts_over(image, np.full((2, 1, 1), 0.05))
         assert weak.getpixel((4, 2)) == (9, 9, 9)
-        cropped = concepts_over(image, np.ones((1, 1, 1)), (2, 0, 6, 4), opacity=1.0)
+        cropped = concepts_over(image, np.ones((1, 1, 1)), (2, 0, 6, 4), alpha=1.0)
         assert cropped.getpixel((4, 2)) == colour_of(0)
         assert cropped.getpixel((0, 0)) not in (colour_of(0), (9, 9, 9))  # hatched
 

@@ -65,7 +65,7 @@ def test_an_overlay_of_no_map_raises(tiny: Build, images: Build, axes: Any) -> N
 @pytest.mark.parametrize(
     ("look", "error"),
     [
-        ({"opacity": 2}, InputError), ({"threshold": "x"}, InputError), ({"scale": 3}, InputError),
+        ({"alpha": 2}, InputError), ({"threshold": "x"}, InputError), ({"scale": 3}, InputError),
         ({"opcity": 1}, InputError), ({"mark_peak": 3}, InputError), ({"method": 1}, MethodError),
         ({"layer": ["x"]}, LayerError),
     ],

@@ -271,7 +271,7 @@ def results(random: Random) -> tuple[str, Callable[[], Any]]:
         "overlay(target)": lambda: e.overlay(0, value),
         "overlay(method)": lambda: e.overlay(method=value),
         "overlay(layer)": lambda: e.overlay(layer=value),
-        "overlay(opacity)": lambda: e.overlay(opacity=value),
+        "overlay(alpha)": lambda: e.overlay(alpha=value),
         "overlay(threshold)": lambda: e.overlay(threshold=value),
         "overlay(scale)": lambda: e.overlay(scale=value),
         "overlay(other)": lambda: e.overlay(other=value),

@@ -11,7 +11,7 @@ from PIL import Image
 
 from saywhy.checks import Verdict
 from saywhy.errors import InputError
-from saywhy.view import overlay, save_png, sheet
+from saywhy.view import overlay, save_image, sheet
 from saywhy.view.colour import colour_table, colourise
 from saywhy.view.legend import LegendText, font, legend, wrapped
 from saywhy.view.overlay import heat_over
@@ -117,7 +117,7 @@ def test_sheet_wraps_long_rows(explanation):
 
 @pytest.mark.slow
 def test_saved_png_contains_provenance(explanation, tmp_path):
-    path = save_png(explanation, tmp_path / "new" / "why.png")
+    path = save_image(explanation, tmp_path / "new" / "why.png")
     with Image.open(path) as image:
         image.load()
         note = json.loads(image.text["saywhy"])
@@ -126,7 +126,7 @@ def test_saved_png_contains_provenance(explanation, tmp_path):
 
 def test_png_of_one_map_is_a_multiple_of_the_image_size(explained, tmp_path):
     single = explained({("gradcam", "layer4"): torch.rand(1, 1, 4, 4)}, ["mug"], ("mug.png",))
-    with Image.open(save_png(single, tmp_path / "why.png")) as image:
+    with Image.open(save_image(single, tmp_path / "why.png")) as image:
         assert image.width == 3 * 120  # enlarged by a whole number, so that the words have room
 
 
@@ -138,7 +138,7 @@ def test_failed_save_keeps_the_old_file(explanation, tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "replace", fail)
     with pytest.raises(OSError, match="disk full"):
-        save_png(explanation, tmp_path / "why.png")
+        save_image(explanation, tmp_path / "why.png")
     assert [path.name for path in tmp_path.iterdir()] == ["why.png"]
     assert (tmp_path / "why.png").read_bytes() == b"before"
 

@@ -439,7 +439,7 @@ def test_a_volume_is_read_in_voxels_on_every_slice(show):
     page.click("Mark the peak")
     page.slide("Opacity", 100)
     inside = np.isfinite(np.asarray(full))
-    expected = np.asarray(heat_over(drawing.image, values[0, 0], drawing.crop_box, opacity=1.0), int)
+    expected = np.asarray(heat_over(drawing.image, values[0, 0], drawing.crop_box, alpha=1.0), int)
     canvas = page.canvas()[::2, ::2]  # enlarged twice
     assert np.abs(canvas - expected)[inside].mean() < 8
     assert np.abs(canvas - expected)[~inside].mean() < 4

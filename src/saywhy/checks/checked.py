@@ -1,15 +1,15 @@
 """``checked``: an explanation with the verdicts on all of its maps, for its page."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from pkgutil import resolve_name
 from typing import Any
 
 from saywhy.checks.catalogue import CheckLimits
 from saywhy.checks.check import verdicts
 from saywhy.checks.verdict import Verdict
 from saywhy.explanation import Explanation
+from saywhy.explanation.files import save
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,14 +24,12 @@ class CheckedExplanation:
     explanation: Explanation
     tested: Mapping[tuple[str, str], tuple[tuple[Verdict, ...], ...]]
 
-    def save(self, path: "str | Path") -> Path:
-        """Write a page (``.html``) or the overlays (``.png``) with the verdicts, or the maps alone in other formats."""
-        file = Path(path)
-        writers = {".html": "saywhy.view.report:save_html", ".png": "saywhy.view.sheet:save_png"}
-        if file.suffix.lower() not in writers:
-            return self.explanation.save(file)
-        write: Callable[[Any, Path], Path] = resolve_name(writers[file.suffix.lower()])
-        return write(self, file)
+    def save(self, path: "str | Path", **look: Any) -> Path:
+        """Write a page or the overlays with the verdicts, or the maps alone (``.npz``, ``.pdf``, ``.svg``).
+
+        ``look`` as for :meth:`saywhy.Explanation.save`.
+        """
+        return save(self, path, **look)
 
 
 def checked(

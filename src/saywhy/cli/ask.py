@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from saywhy.cli import screen
-from saywhy.cli.explain import ModelName, Weights, parameters_of, print_table, record, writer_of
+from saywhy.cli.explain import Device, ModelName, Weights, parameters_of, print_table, record, writer_of
 from saywhy.cli.expression import parse_target
 
 PAGE = Path("ask.html")
@@ -22,6 +22,7 @@ def ask(
     ],
     model: ModelName = "toybox:ucam",
     weights: Weights = None,
+    device: Device = None,
     answer: Annotated[
         list[str] | None,
         typer.Option("--answer", "-a", help="An answer to explain; 'red - blue' for a contrast. Repeatable."),
@@ -38,7 +39,8 @@ def ask(
         list[str] | None, typer.Option("--with", help="A parameter of the method: NAME=VALUE. Repeatable.")
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="FILE.html, or FILE.png or FILE.npz without --words.")
+        Path | None,
+        typer.Option("--output", "-o", help="FILE.html, .png, .jpg, .pdf, .svg or .npz (.html only with --words)."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
@@ -53,7 +55,7 @@ def ask(
     before = {path for path in (output or PAGE,) if path.exists()}
     with screen.noted_warnings(), screen.Steps(2) as steps:
         steps.now(f"loading {model}")
-        loaded = load(model, weights)
+        loaded = load(model, weights, device=device)
         steps.done()
         steps.now(f"asking {image.name}")
         wanted = [parse_target(text, loaded.labels) for text in answer or []] or None

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from saywhy.cli import screen
-from saywhy.cli.explain import DEFAULT_MODEL, ModelName, Weights
+from saywhy.cli.explain import DEFAULT_MODEL, Device, ModelName, Weights
 
 FOLDER = Path("benchmark")
 
@@ -24,6 +24,7 @@ def benchmark(
     ],
     model: ModelName = DEFAULT_MODEL,
     weights: Weights = None,
+    device: Device = None,
     method: Annotated[list[str] | None, typer.Option("--method", help="See `saywhy methods`. Repeatable.")] = None,
     metric: Annotated[list[str] | None, typer.Option("--metric", help="See `saywhy metrics`. Repeatable.")] = None,
     layer: Annotated[
@@ -51,7 +52,7 @@ def benchmark(
 
     with screen.noted_warnings(), screen.Steps(2) as steps:
         steps.now(f"loading {model}")
-        loaded, opened = load(model, weights), open_dataset(data, allow_outside=allow_outside)
+        loaded, opened = load(model, weights, device=device), open_dataset(data, allow_outside=allow_outside)
         steps.done()
         steps.now("measuring")
         with reported_to(steps.within(f"measuring {opened.name}")):

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from saywhy.cli import screen
-from saywhy.cli.explain import ModelName, Weights, parameters_of, print_table, record, writer_of
+from saywhy.cli.explain import Device, ModelName, Weights, parameters_of, print_table, record, writer_of
 from saywhy.errors import InputError
 
 PAGE = Path("caption.html")
@@ -21,6 +21,7 @@ def caption(
     image: Annotated[Path, typer.Argument(help="An image.", show_default=False)],
     model: ModelName = "toybox:captioner",
     weights: Weights = None,
+    device: Device = None,
     text: Annotated[
         str | None, typer.Option("--text", "-t", help="Explain this caption instead of a generated one.")
     ] = None,
@@ -48,7 +49,9 @@ def caption(
     with_: Annotated[
         list[str] | None, typer.Option("--with", help="A parameter of the method: NAME=VALUE. Repeatable.")
     ] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="FILE.html, FILE.png or FILE.npz.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="FILE.html, .png, .jpg, .pdf, .svg or .npz.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
     """Generate a caption of an image, and compute a saliency map for every word."""
@@ -70,7 +73,7 @@ def caption(
     before = {path for path in (output or PAGE,) if path.exists()}
     with screen.noted_warnings(), screen.Steps(2) as steps:
         steps.now(f"loading {model}")
-        loaded = load(model, weights)
+        loaded = load(model, weights, device=device)
         steps.done()
         steps.now(f"captioning {image.name}")
         found: Any

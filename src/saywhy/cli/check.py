@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from saywhy.cli import screen
-from saywhy.cli.explain import DEFAULT_MODEL, Labels, ModelName, Weights, parameters_of
+from saywhy.cli.explain import DEFAULT_MODEL, Device, Labels, ModelName, Weights, parameters_of
 from saywhy.cli.expression import parse_target
 from saywhy.errors import InputError
 
@@ -22,6 +22,7 @@ def check(
     model: ModelName = DEFAULT_MODEL,
     weights: Weights = None,
     labels: Labels = None,
+    device: Device = None,
     question: Annotated[
         str | None, typer.Option("--question", "-q", help="A question or caption, for a model of images and text.")
     ] = None,
@@ -52,7 +53,7 @@ def check(
     parameters = parameters_of([method], with_)
     with screen.noted_warnings(), screen.Steps(3) as steps:
         steps.now(f"loading {model}")
-        loaded = load(model, weights, labels=labels)
+        loaded = load(model, weights, labels=labels, device=device)
         steps.done()
         steps.now(f"explaining {image.name}")
         wanted = [parse_target(text, loaded.labels) for text in target or []]

@@ -1,6 +1,7 @@
 """``saywhy count``: the number of objects in images, with the grid's counts, an interval and saliency maps."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,11 +10,14 @@ import typer
 from saywhy.cli import screen
 from saywhy.cli.count_output import answers, map_record, print_answers, print_counts, print_objects
 from saywhy.cli.count_request import CountRequest
-from saywhy.cli.explain import PAGE, ModelName, Weights, parameters_of, print_table
+from saywhy.cli.explain import PAGE, Device, ModelName, Weights, parameters_of, print_table
 from saywhy.errors import ImageError, InputError
 
 TABLES = (".csv", ".json")
 """The suffixes of tables, which have no maps."""
+
+ONE_IMAGE = (".png", ".jpg", ".jpeg", ".npz")
+"""The suffixes of files for one image."""
 
 FEW = 8
 """With more images than these only counts are computed, unless a page is asked for."""
@@ -27,6 +31,7 @@ def count(
     ] = None,
     model: ModelName = "toybox:counter",
     weights: Weights = None,
+    device: Device = None,
     method: Annotated[list[str] | None, typer.Option("--method", help="See `saywhy methods`. Repeatable.")] = None,
     layer: Annotated[
         str | None, typer.Option("--layer", "-l", help="See `saywhy layers`. Chosen automatically by default.")
@@ -58,29 +63,31 @@ def count(
             "--output",
             "-o",
             help="FILE.csv or FILE.json (a table with totals, without maps, which the same command goes on with), "
-            "FILE.html, or FILE.png or FILE.npz (one image).",
+            "FILE.html; or FILE.png, .jpg or .npz (one image).",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
     """Count the objects in images; compute the counts of a grid's cells, intervals and saliency maps of the counts."""
     from saywhy.images import images_in
+    from saywhy.models import load
 
     files = list(images_in(images))
     suffix = None if output is None else output.suffix.lower()
-    if suffix not in (None, ".html", ".png", ".npz", *TABLES):
-        raise InputError(f"'{output}': expected .csv, .json, .html, .png or .npz, got '{suffix}'.")
-    if suffix in (".png", ".npz") and len(files) > 1:
+    if suffix not in (None, ".html", *ONE_IMAGE, *TABLES):
+        raise InputError(f"'{output}': expected .csv, .json, .html, .png, .jpg or .npz, got '{suffix}'.")
+    if suffix in ONE_IMAGE and len(files) > 1:
         raise InputError(
             f"{len(files)} images do not fit into one {suffix} file. Give FILE.html, FILE.csv or FILE.json."
         )
+    load_model = partial(load, model, weights, device=device)
     if suffix in TABLES or (suffix is None and len(files) > 1 and (as_json or len(files) > FEW)):
         if method or layer or with_ or ask or boxes or influence:
             raise InputError(
                 "a table has counts only: leave --method, --layer, --with, --ask, --boxes and --influence out, or give "
                 "-o FILE.html."
             )
-        _table(files, of, model, weights, threshold, batch_size, output, as_json)
+        _table(files, of, model, load_model, threshold, batch_size, output, as_json)
         return
     settings: dict[str, Any] = {
         "layer": layer,
@@ -89,28 +96,27 @@ def count(
         **parameters_of(method or ["gradcam"], with_),
     }
     asked = CountRequest(of or [], ask or [], boxes)
-    _explained(files, asked, model, weights, method or ["gradcam"], settings, output, as_json)
+    _explained(files, asked, model, load_model, method or ["gradcam"], settings, output, as_json)
 
 
 def _explained(
     files: Sequence[Path],
     asked: CountRequest,
     model: str,
-    weights: str | None,
+    load_model: Callable[[], Any],
     method: Sequence[str],
     settings: dict[str, Any],
     output: Path | None,
     as_json: bool,
 ) -> None:
     """Count and explain images one by one, and write a page or a file."""
-    from saywhy.models import load
     from saywhy.progress import reported_to
     from saywhy.tasks.counting.count import count as count_objects
 
     found, failed = [], []
     with screen.noted_warnings(), screen.Steps(len(files) + 1) as steps:
         steps.now(f"loading {model}")
-        loaded = load(model, weights)
+        loaded = load_model()
         routes, objects = asked.routes(loaded.labels), asked.objects_of(files)
         nouns = list(dict.fromkeys([*asked.of, *(route.noun for route in routes.values())])) or None
         steps.done()
@@ -149,14 +155,13 @@ def _table(
     files: Sequence[Path],
     of: Sequence[str] | None,
     model: str,
-    weights: str | None,
+    load_model: Callable[[], Any],
     threshold: float,
     batch_size: int,
     output: Path | None,
     as_json: bool,
 ) -> None:
     """Count images in batches; what is done is written on the way, and kept after Ctrl-C."""
-    from saywhy.models import load
     from saywhy.tasks.counting.count_folder import CountRow, count_images
     from saywhy.tasks.counting.count_table import read_counted, record_of, write_counts
 
@@ -166,7 +171,7 @@ def _table(
     stopped = False
     with screen.noted_warnings(), screen.Steps(len(files) + 1) as steps:
         steps.now(f"loading {model}")
-        loaded = load(model, weights)
+        loaded = load_model()
         columns = _columns(of, loaded.labels)
         steps.done()
         try:

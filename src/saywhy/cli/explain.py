@@ -1,7 +1,7 @@
 """``saywhy explain``: saliency maps of model outputs; and helpers that other commands share."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -26,6 +26,9 @@ Weights = Annotated[
         "--weights", "-w", help="A safetensors file, a state dict, or 'random'; pretrained weights by default."
     ),
 ]
+Device = Annotated[
+    str | None, typer.Option("--device", help="Where to compute: cpu, cuda, cuda:1, mps; torch's default otherwise.")
+]
 Labels = Annotated[
     Path | None,
     typer.Option("--labels", help="A file with the names of the classes: one a line, or JSON (list, class_to_idx)."),
@@ -37,6 +40,7 @@ def explain(
     model: ModelName = DEFAULT_MODEL,
     weights: Weights = None,
     labels: Labels = None,
+    device: Device = None,
     target: Annotated[
         list[str] | None,
         typer.Option(
@@ -72,13 +76,21 @@ def explain(
     check: Annotated[
         bool, typer.Option("--check", help="Test every map (about 130 forward passes each), as `saywhy check` does.")
     ] = False,
+    cmap: Annotated[
+        str | None, typer.Option(help="A matplotlib colour map, e.g. turbo; inferno, or coolwarm for signed maps.")
+    ] = None,
+    alpha: Annotated[float | None, typer.Option(min=0, max=1, help="Opacity of the heat at full strength.")] = None,
+    legend: Annotated[
+        bool, typer.Option(help="--no-legend writes one map an image as .png or .jpg, at the image's full size.")
+    ] = True,
     output: Annotated[
         list[Path] | None,
         typer.Option(
             "--output",
             "-o",
-            help="FILE.html (all images), FILE.png or FILE.npz (one image), or a folder: a .png for each image when it "
-            "is done, index.html and results.jsonl; the same command goes on where it stopped. Repeatable.",
+            help="FILE.html (all images); FILE.png, .jpg, .pdf, .svg or .npz (one image); or a folder: a .png for each "
+            "image when it is done, index.html and results.jsonl; the same command goes on where it stopped. "
+            "Repeatable.",
         ),
     ] = None,
     as_json: Annotated[
@@ -92,31 +104,22 @@ def explain(
     from saywhy.models import load
     from saywhy.progress import reported_to
     from saywhy.targets import Top
+    from saywhy.view.colour import cmap_for
 
     parameters = parameters_of(method or ["gradcam"], with_)
     files = list(dict.fromkeys(images_in(images)))
-    paths = output or ([] if as_json else [PAGE])
+    paths = output or ([] if as_json else [PAGE if legend else PAGE.with_suffix(".png")])
     check_outputs(paths, len(files))
-    settings = [
-        model,
-        weights,
-        labels,
-        target,
-        top,
-        method,
-        layer,
-        score,
-        with_,
-        fuse,
-        precision,
-        input_size,
-        seed,
-        check,
-    ]
-    run = Run(paths, files, [*settings, stamp(weights), stamp(model.rpartition(":")[0]), stamp(labels)])
+    look: dict[str, Any] = {name: value for name, value in (("cmap", cmap), ("alpha", alpha)) if value is not None}
+    cmap_for(False, cmap)
+    if not legend:
+        look["legend"] = False
+        _check_single(paths, [method, target, layer], top)
+    given = [model, weights, labels, target, top, method, layer, score, with_, fuse, precision, input_size, seed, check]
+    run = Run(paths, files, [*given, look, stamp(weights), stamp(model.rpartition(":")[0]), stamp(labels)], look)
     with screen.noted_warnings(), screen.Steps(len(files) + 1) as steps:
         steps.now(f"loading {model}")
-        loaded = load(model, weights, labels=labels, input_size=input_size)
+        loaded = load(model, weights, labels=labels, input_size=input_size, device=device)
         options = {
             "layer": "\n".join(layer or []),
             "with": "\n".join(with_ or []),
@@ -163,6 +166,19 @@ def explain(
         raise typer.Exit(1)
 
 
+def _check_single(paths: Sequence[Path], repeatable: Sequence[Sequence[str] | None], top: int | None) -> None:
+    """Check that ``--no-legend`` writes one map an image, to image files.
+
+    Raises:
+        InputError: several maps would be written, or to another kind of file.
+    """
+    if (top or 1) > 1 or any(len(given or ()) > 1 for given in repeatable):
+        raise InputError("--no-legend writes one map an image: give one --target, --method and --layer, and --top 1.")
+    for path in paths:
+        if not folder_of(path) and path.suffix.lower() not in (".png", ".jpg", ".jpeg"):
+            raise InputError(f"'{path}': --no-legend writes FILE.png, FILE.jpg or a folder.")
+
+
 class Run:
     """A run over images: what is finished is written, also after Ctrl-C or an error.
 
@@ -170,14 +186,18 @@ class Run:
         paths: the outputs.
         files: the images.
         settings: what changes the results.
+        look: how maps are drawn.
 
     Attributes:
         records: the records of the images that are finished.
         failed: messages of images that cannot be read.
     """
 
-    def __init__(self, paths: Sequence[Path], files: Sequence[Path], settings: Any) -> None:
-        self._folders = [ResultsFolder(path, files, settings) for path in paths if folder_of(path)]
+    def __init__(
+        self, paths: Sequence[Path], files: Sequence[Path], settings: Any, look: Mapping[str, Any] | None = None
+    ) -> None:
+        self._look = look or {}
+        self._folders = [ResultsFolder(path, files, settings, self._look) for path in paths if folder_of(path)]
         self._files = [path for path in paths if not folder_of(path)]
         self._replaced = {path for path in self._files if path.exists()}
         self._title = f"{len(files)} image{'s' * (len(files) != 1)}"
@@ -211,7 +231,7 @@ class Run:
         if self.records:
             self._written += [folder.write_index(self._title) for folder in self._folders]
         if self._kept:
-            self._written += [_page(self._kept, path) for path in self._files]
+            self._written += [_page(self._kept, path, self._look) for path in self._files]
 
     def report(self) -> None:
         """Print the written files and the failures."""
@@ -223,13 +243,13 @@ class Run:
             screen.failure(message)
 
 
-def _page(explanations: Sequence[Any], path: Path) -> Path:
+def _page(explanations: Sequence[Any], path: Path, look: Mapping[str, Any]) -> Path:
     """Write one file of all explanations."""
     from saywhy.view.gallery import save_gallery
 
     if len(explanations) == 1:
-        return Path(explanations[0].save(path))
-    return save_gallery(explanations, path, f"{len(explanations)} images")
+        return Path(explanations[0].save(path, **look))
+    return save_gallery(explanations, path, f"{len(explanations)} images", **look)
 
 
 def parameter_of(text: str) -> tuple[str, Any]:

@@ -7,7 +7,7 @@ import typer
 
 from saywhy.cli import screen
 from saywhy.cli.caption import shape_of
-from saywhy.cli.explain import ModelName, Weights, parameters_of, record, worst_of, writer_of
+from saywhy.cli.explain import Device, ModelName, Weights, parameters_of, record, worst_of, writer_of
 from saywhy.errors import InputError
 
 PAGE = Path("questions.html")
@@ -18,6 +18,7 @@ def questions(
     image: Annotated[Path, typer.Argument(help="An image.", show_default=False)],
     model: ModelName = "toybox:questioner",
     weights: Weights = None,
+    device: Device = None,
     diverse: Annotated[
         str,
         typer.Option("--diverse", help="GROUPSxBEAMS, e.g. 6x1: the groups of diverse beam search; 1x6: beam search."),
@@ -40,7 +41,9 @@ def questions(
     with_: Annotated[
         list[str] | None, typer.Option("--with", help="A parameter of the method: NAME=VALUE. Repeatable.")
     ] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="FILE.html, FILE.png or FILE.npz.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="FILE.html, .png, .jpg, .pdf, .svg or .npz.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
     """Generate diverse questions about an image, and compute a saliency map for each of them and of its words."""
@@ -56,7 +59,8 @@ def questions(
     write = writer_of(output, 1, as_json, PAGE)
     with screen.noted_warnings(), screen.Steps(2) as steps:
         steps.now(f"loading {model}")
-        loaded, answers = load(model, weights), load(vqa, vqa_weights) if answer else None
+        loaded = load(model, weights, device=device)
+        answers = load(vqa, vqa_weights, device=device) if answer else None
         steps.done()
         steps.now(f"asking about {image.name}")
         with reported_to(steps.within(f"asking about {image.name}")):

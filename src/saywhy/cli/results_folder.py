@@ -1,7 +1,7 @@
 """A folder of results: a file for each image, ``results.jsonl``, and the contact sheet ``index.html``."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -24,10 +24,14 @@ class ResultsFolder:
         path: the folder.
         sources: all images of the run.
         settings: what changes the results; results of other settings are computed again.
+        look: how maps are drawn.
     """
 
-    def __init__(self, path: Path, sources: Sequence[Path], settings: Any) -> None:
+    def __init__(
+        self, path: Path, sources: Sequence[Path], settings: Any, look: Mapping[str, Any] | None = None
+    ) -> None:
         self.path = path
+        self._look = look or {}
         self._settings = sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:16]
         self._sources = list(dict.fromkeys(sources))
         self._rows = {row["source"]: row for row in self._stored()}
@@ -57,7 +61,7 @@ class ResultsFolder:
         }
         append(self.path / ROWS, json.dumps(row, ensure_ascii=True) + "\n")
         self._rows[str(source)] = row
-        shown.save(file)
+        shown.save(file, **self._look)
         return file
 
     def write_index(self, title: str) -> Path:
@@ -129,7 +133,7 @@ def check_outputs(paths: Sequence[Path], count: int) -> None:
     Raises:
         InputError: a suffix is of no format, or several images do not fit into one file.
     """
-    from saywhy.explanation.result import FORMATS
+    from saywhy.explanation.files import FORMATS
 
     for path in paths:
         suffix = path.suffix.lower()

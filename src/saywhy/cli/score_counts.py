@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from saywhy.cli import screen
-from saywhy.cli.explain import ModelName, Weights
+from saywhy.cli.explain import Device, ModelName, Weights
 from saywhy.errors import InputError
 
 
@@ -18,6 +18,7 @@ def score_counts(
     ] = None,
     model: ModelName = "toybox:counter",
     weights: Weights = None,
+    device: Device = None,
     difficult: Annotated[
         str | None, typer.Option(help="'count' or 'leave-out' objects marked as difficult or as a crowd.")
     ] = None,
@@ -53,7 +54,7 @@ def score_counts(
         raise InputError("--detector and --validation belong together, with DATA: its thresholds are chosen there.")
     with screen.noted_warnings(), screen.Steps(1) as steps:
         steps.now(f"loading {model}")
-        loaded = load(model, weights)
+        loaded = load(model, weights, device=device)
         told = _told(steps)
         if questions is not None and images is not None:
             found = _of_questions(loaded, questions, annotations, images, answers, threshold, batch_size, told)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from saywhy.cli import screen
-from saywhy.cli.explain import DEFAULT_MODEL, Labels, Weights
+from saywhy.cli.explain import DEFAULT_MODEL, Device, Labels, Weights
 
 
 def methods(
@@ -195,6 +195,7 @@ def layers(
     image: Annotated[Path | None, typer.Argument(help="An image to run; a Toybox scene if not given.")] = None,
     weights: Weights = None,
     labels: Labels = None,
+    device: Device = None,
     question: Annotated[
         str | None, typer.Option("--question", "-q", help="A question or text, for a model that takes one.")
     ] = None,
@@ -212,7 +213,7 @@ def layers(
 
     with screen.noted_warnings(), screen.Steps(2) as steps:
         steps.now(f"loading {model}")
-        loaded = load(model, weights, labels=labels)
+        loaded = load(model, weights, labels=labels, device=device)
         steps.done()
         steps.now("changing patches of the image")
         shown: Any = image if image is not None else _toybox_scene()

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from saywhy.cli import screen
-from saywhy.cli.explain import DEFAULT_MODEL, ModelName, Weights
+from saywhy.cli.explain import DEFAULT_MODEL, Device, ModelName, Weights
 from saywhy.cli.expression import parse_target
 
 
@@ -14,6 +14,7 @@ def textual(
     image: Annotated[Path, typer.Argument(help="An image.", show_default=False)],
     model: ModelName = DEFAULT_MODEL,
     weights: Weights = None,
+    device: Device = None,
     target: Annotated[
         list[str] | None, typer.Option("--target", "-t", help="As for `saywhy explain`. Repeatable.")
     ] = None,
@@ -38,7 +39,7 @@ def textual(
 
     with screen.noted_warnings(), screen.Steps(2) as steps:
         steps.now(f"loading {model}")
-        loaded = load(model, weights)
+        loaded = load(model, weights, device=device)
         steps.done()
         steps.now(f"explaining {image.name}")
         wanted = [parse_target(text, loaded.labels) for text in target or []]

@@ -68,7 +68,7 @@ class Concepts:
 
         Args:
             image: its index.
-            look: ``opacity`` and ``threshold`` as for :func:`saywhy.view.concepts.concepts_overlay`.
+            look: ``alpha`` and ``threshold`` as for :func:`saywhy.view.concepts.concepts_overlay`.
 
         Raises:
             InputError: there is no such image.

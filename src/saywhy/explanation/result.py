@@ -14,6 +14,7 @@ from saywhy import geometry
 from saywhy.diagnostics import Diagnostics
 from saywhy.errors import InputError, LayerError, MethodError, nearest
 from saywhy.explanation.explainer import Explainer
+from saywhy.explanation.files import save
 from saywhy.explanation.fused import fuse_layers
 from saywhy.explanation.heatmap import Normalize, heatmap
 from saywhy.explanation.metadata import Metadata
@@ -29,14 +30,6 @@ UNAVAILABLE = (
     "an explanation that was read from a file, copied, or made with keep_model=False has no model to run again. "
     "Explain once more with the model."
 )
-
-
-FORMATS = {
-    ".html": "saywhy.view.report:save_html",
-    ".png": "saywhy.view.sheet:save_png",
-    ".npz": "saywhy.io.npz:save_npz",
-}
-"""The function that writes a file, by its suffix; named, because the view and the formats import this module."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -303,7 +296,13 @@ class Explanation:
     def overlay(
         self, sample: int = 0, target: int = 0, *, method: str | None = None, layer: str | None = None, **look: Any
     ) -> Any:
-        """One map over its image, with a legend: a ``PIL.Image``. ``look`` as for ``saywhy.view.overlay``.
+        """One map over its image: a ``PIL.Image``.
+
+        Args:
+            sample, target: indices of the map.
+            method, layer: the first by default.
+            look: how the map is drawn (:class:`saywhy.view.look.Look`): ``cmap``, ``alpha``, ``threshold``, ``scale``,
+                ``mark_peak``, ``draw_box``; and ``legend=False`` for the image alone, at its original size.
 
         Raises:
             InputError: there is no such sample or target, or ``look`` has another parameter or value.
@@ -312,21 +311,31 @@ class Explanation:
         self._grid(sample, target, method, layer)
         return resolve_name("saywhy.view.sheet:overlay_of")(self, sample, target, method, layer, **look)
 
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the explanation to a file; the suffix chooses the format: ``.png``, ``.html`` or ``.npz``.
-
-        Every file contains the provenance. A file is written under another name and then renamed, so it is never
-        incomplete.
+    def figure(self, *, columns: int = 6, **look: Any) -> Any:
+        """All maps as a ``matplotlib.figure.Figure`` for papers; ``look`` as for :meth:`overlay`.
 
         Raises:
-            InputError: the suffix is another one.
+            InputError: ``look`` has another parameter or value.
+        """
+        return resolve_name("saywhy.view.figure:figure")(self, columns=columns, **look)
+
+    def save(self, path: str | os.PathLike[str], **look: Any) -> Path:
+        """Write the explanation to a file; the suffix chooses the format.
+
+        ``.html`` is a page with a viewer; ``.png`` and ``.jpg`` are one map with its legend, or all maps as a sheet;
+        ``.pdf`` and ``.svg`` are :meth:`figure`; ``.npz`` can be read again. Every file contains the provenance. A file
+        is written under another name and then renamed, so it is never incomplete.
+
+        Args:
+            path: the file.
+            look: how maps are drawn: ``cmap``, ``alpha``, … (:class:`saywhy.view.look.Look`); ``legend=False`` writes
+                a single map as ``.png`` or ``.jpg`` without legend, at the size of the original image.
+
+        Raises:
+            InputError: the suffix is another one, or ``look`` has another parameter or value.
             WriteError: the disk is full, or the folder cannot be written.
         """
-        file = file_path("path", path)
-        if file.suffix.lower() not in FORMATS:
-            raise InputError(f"'{file}': the suffix must be {', '.join(FORMATS)}, got '{file.suffix}'.")
-        resolve_name(FORMATS[file.suffix.lower()])(self, file)
-        return file
+        return save(self, path, **look)
 
     def show(self) -> None:
         """Show the explanation: the viewer in a notebook, elsewhere a window with the image."""

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from saywhy.errors import InputError, ModelError, WeightsError, nearest
@@ -37,6 +38,7 @@ def load(
     scale: OutputScale | None = None,
     texts: Mapping[str, Callable[[Sequence[str]], Tensor]] | None = None,
     axes: str | Input | None = None,
+    device: str | int | torch.device | None = None,
 ) -> Model:
     """Load a model that can be explained.
 
@@ -63,6 +65,8 @@ def load(
         texts: for a network that takes text too: by the name of the argument, a function from texts to its tensor,
             e.g. ``{"question": vocabulary.batch}`` (:class:`saywhy.tasks.vocabulary.Vocabulary`).
         axes: the axes of the network's input, e.g. ``"b t c h w"``, or a :class:`saywhy.Input`; None finds them.
+        device: the network is moved there, e.g. ``"cuda"``; None leaves it where it is, a named model on torch's
+            default device. Inputs follow the network.
 
     Raises:
         ModelError: there is no such model or library.
@@ -100,7 +104,7 @@ def load(
         found.texts = texts
     if axes is not None:
         found.axes = as_input(axes)
-    return found
+    return found if device is None else found.to(device)
 
 
 def _find(model: Any, weights: Any) -> Model:

@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import nn
@@ -13,6 +13,7 @@ from saywhy.engine.exclusive import exclusive
 from saywhy.engine.preserve import content_version
 from saywhy.errors import InputError
 from saywhy.models.axes import Input
+from saywhy.models.device import move
 from saywhy.models.digest import digest_of
 from saywhy.models.domain import ImageDomain
 from saywhy.models.preprocess import MeasuredPreprocess, Preprocess
@@ -87,6 +88,18 @@ class Model:
         """The device of the network's first parameter."""
         first = next(self.module.parameters(), None)
         return first.device if first is not None else torch.device("cpu")
+
+    def to(self, device: str | int | torch.device) -> Self:
+        """Move the network to a device, in place, as ``nn.Module.to`` does; return the model.
+
+        Raises:
+            InputError: there is no such device here.
+
+        >>> Model(nn.Linear(3, 2), "mine").to("cpu").device
+        device(type='cpu')
+        """
+        move(self.module, device)
+        return self
 
     @property
     def dtype(self) -> torch.dtype:

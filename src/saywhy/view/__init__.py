@@ -7,7 +7,7 @@ from saywhy.geometry import box, on_image, peak
 from saywhy.view.overlay import overlay
 from saywhy.view.payload import payload
 from saywhy.view.report import notebook_html, report_html, save_html
-from saywhy.view.sheet import overlay_of, save_png, sheet
+from saywhy.view.sheet import overlay_of, save_image, sheet
 
 __all__ = [
     "box",
@@ -19,6 +19,6 @@ __all__ = [
     "peak",
     "report_html",
     "save_html",
-    "save_png",
+    "save_image",
     "sheet",
 ]

@@ -41,6 +41,7 @@ def chapters_payload(title: str, lead: str, chapters: Sequence[Chapter]) -> Payl
         "title": title,
         "lead": lead,
         "colours": parts[0]["colours"],
+        "look": parts[0]["look"],
         "images": [],
         "chapters": [
             {"heading": chapter.heading, "text": chapter.text, "images": part["images"]}

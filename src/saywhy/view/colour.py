@@ -5,11 +5,36 @@ from functools import cache
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from saywhy.errors import InputError, nearest
+from saywhy.validation import short_repr
+
 SEQUENTIAL = "inferno"
 """For maps without negative values: perceptually uniform, and its bright end stands out on photographs."""
 
 DIVERGING = "coolwarm"
 """For signed maps: red is for, blue against; the ends are lighter than those of RdBu and show on dark images."""
+
+
+def cmap_for(signed: bool, cmap: str | None = None) -> str:
+    """Return the colour map of a map, unless one is given.
+
+    Raises:
+        InputError: matplotlib has no such colour map.
+
+    >>> cmap_for(signed=True), cmap_for(signed=True, cmap="viridis")
+    ('coolwarm', 'viridis')
+    """
+    if cmap is None:
+        return DIVERGING if signed else SEQUENTIAL
+    from matplotlib import colormaps
+
+    if not isinstance(cmap, str) or cmap not in colormaps:
+        likely = nearest(cmap, colormaps, count=3) if isinstance(cmap, str) else []
+        hint = f" Nearest: {', '.join(repr(name) for name in likely)}." if likely else ""
+        raise InputError(
+            f"cmap must be the name of a matplotlib colour map, e.g. 'viridis', got {short_repr(cmap)}.{hint}"
+        )
+    return cmap
 
 
 @cache

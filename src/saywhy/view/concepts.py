@@ -30,7 +30,7 @@ def colour_of(concept: int) -> tuple[int, int, int]:
 
 
 def concepts_over(
-    image: Image.Image, maps: Stack, crop_box: CropBox | None = None, *, opacity: float = 0.75, threshold: float = 0.1
+    image: Image.Image, maps: Stack, crop_box: CropBox | None = None, *, alpha: float = 0.75, threshold: float = 0.1
 ) -> Image.Image:
     """Return the image with every pixel in the colour of its strongest concept; opacity grows with strength.
 
@@ -38,13 +38,13 @@ def concepts_over(
         image: the original image; the result has its size.
         maps: [concept, h, w] in [0, 1].
         crop_box: the part of the image that the network saw, the whole image by default; the rest is hatched.
-        opacity: in [0, 1], at full strength.
+        alpha: opacity in [0, 1], at full strength.
         threshold: strength in [0, 1] below which nothing is drawn.
 
     Raises:
         InputError: there is no concept.
 
-    >>> concepts_over(Image.new("RGB", (4, 1)), np.array([[[1.0, 0.0]], [[0.0, 1.0]]]), opacity=1.0).getpixel((3, 0))
+    >>> concepts_over(Image.new("RGB", (4, 1)), np.array([[[1.0, 0.0]], [[0.0, 1.0]]]), alpha=1.0).getpixel((3, 0))
     (86, 180, 233)
     """
     if len(maps) == 0:
@@ -53,8 +53,8 @@ def concepts_over(
     full = np.nan_to_num(np.stack([on_image(one, crop_box, image.size) for one in maps]))
     strength = np.clip(full.max(0), 0, 1)
     colours = np.array([colour_of(k) for k in range(len(full))], dtype=np.uint8)[full.argmax(0)]
-    alpha = np.where(strength >= threshold, 255 * opacity * strength**FADE, 0)
-    mask = Image.fromarray(np.rint(alpha).astype(np.uint8))
+    opacity = np.where(strength >= threshold, 255 * alpha * strength**FADE, 0)
+    mask = Image.fromarray(np.rint(opacity).astype(np.uint8))
     out = Image.composite(Image.fromarray(colours), image.convert("RGB"), mask)
     hatch(out, crop_box)
     return out
@@ -67,7 +67,7 @@ def concepts_overlay(
     crop_box: CropBox | None = None,
     title: str = "",
     *,
-    opacity: float = 0.75,
+    alpha: float = 0.75,
     threshold: float = 0.1,
 ) -> Image.Image:
     """Return the concepts over the image, with a legend below; see `concepts_over`.
@@ -76,7 +76,7 @@ def concepts_overlay(
     400
     """
     crop_box = crop_box or whole(image.size)
-    shown = concepts_over(image, maps, crop_box, opacity=opacity, threshold=threshold)
+    shown = concepts_over(image, maps, crop_box, alpha=alpha, threshold=threshold)
     factor = -(-NARROWEST // shown.width) if shown.width < NARROWEST else 1
     shown = shown.resize((shown.width * factor, shown.height * factor), Image.Resampling.NEAREST)
     notes = [title, "hatched: not seen by the network" if has_unseen(crop_box, image.size) else ""]

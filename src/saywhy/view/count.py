@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from markupsafe import Markup
 from PIL import Image, ImageDraw
-from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from saywhy.errors import InputError
 from saywhy.geometry import CropBox
 from saywhy.images import Box
-from saywhy.io.atomic import atomic_write, write_text
+from saywhy.io.atomic import write_text
 from saywhy.view.colour import SEQUENTIAL, colourise
 from saywhy.view.legend import LegendText, font, legend
 from saywhy.view.overlay import hatch, heat_over, noted, stacked
@@ -25,7 +24,7 @@ from saywhy.view.payload import dumps, plain
 from saywhy.view.protocols import grids
 from saywhy.view.report import digest, text
 from saywhy.view.scale import Scale
-from saywhy.view.sheet import GAP, KEY, caption, fitted
+from saywhy.view.sheet import GAP, caption, fitted, write_image
 
 if TYPE_CHECKING:
     from saywhy.tasks.counting.count import CountExplanation, ObjectCount
@@ -153,7 +152,7 @@ def matrix_image(matrix: Any, title: str = "", width: int = WIDTH) -> Image.Imag
     scale = Scale.of(values)
     side = cell * len(values)
     # Cell by cell, not upsampled: neighbours in the matrix are no neighbours in the image where a column ends.
-    drawn = heat_over(blank, values, scale=scale, opacity=1.0).resize((side, side), Image.Resampling.NEAREST)
+    drawn = heat_over(blank, values, scale=scale, alpha=1.0).resize((side, side), Image.Resampling.NEAREST)
     canvas = Image.new("RGB", (max(width, side), side), "white")
     canvas.paste(drawn, (0, 0))
     words = LegendText(title, notes=("row: the counted cell, column: the cell it depends on, down the columns first",))
@@ -235,14 +234,9 @@ def object_summary(found: "CountExplanation") -> str:
     return f"{whole} Without one object at a time the counts fall by {fall:.1f} in all, of {total:.1f} counted.{said}"
 
 
-def save_count_png(found: "CountExplanation", path: Path) -> Path:
-    """Write :func:`count_sheet`, atomically; the text chunk "saywhy" holds the counts and the provenance as JSON."""
-    note = PngInfo()
-    note.add_itxt(KEY, dumps(plain({"counts": found.to_dict(), **found.explanation.provenance})))
-    image = count_sheet(found)
-    with atomic_write(path) as temporary:
-        image.save(temporary, "PNG", pnginfo=note)
-    return path
+def save_count_image(found: "CountExplanation", path: Path) -> Path:
+    """Write :func:`count_sheet` as PNG or JPEG, with the counts and the provenance as JSON."""
+    return write_image(count_sheet(found), path, {"counts": found.to_dict(), **found.explanation.provenance})
 
 
 def count_html(found: Sequence["CountExplanation"], answers: Sequence[Sequence[Mapping[str, Any]]] = ()) -> str:

@@ -111,7 +111,7 @@ export class Figure {
     this.scaleShown = content?.scale ?? { low: 0, high: 0, signed: false };
     this.low.textContent = `low ${short(this.scaleShown.low)}`;
     this.high.textContent = `${short(this.scaleShown.high)} high`;
-    this.note.textContent = note(content, side);
+    this.note.textContent = note(content, side, viewer.state.named);
     this.note.hidden = !this.note.textContent;
     this.unseen.hidden = !this.hasMargin;
   }

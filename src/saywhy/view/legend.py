@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from saywhy.view.colour import DIVERGING, SEQUENTIAL, colour_table
+from saywhy.view.colour import cmap_for, colour_table
 from saywhy.view.scale import Scale
 
 INK, SOFT, PAPER = (27, 30, 34), (86, 92, 100), (255, 255, 255)
@@ -104,7 +104,9 @@ def wrapped(text: str, face: ImageFont.FreeTypeFont, width: int) -> list[str]:
     return lines
 
 
-def legend(caption: LegendText, scale: Scale | None, width: int, unseen: bool = False) -> Image.Image:
+def legend(
+    caption: LegendText, scale: Scale | None, width: int, unseen: bool = False, cmap: str | None = None
+) -> Image.Image:
     """Return colour bar and text for a panel of ``width`` pixels, on white; the height fits the text.
 
     Args:
@@ -112,13 +114,14 @@ def legend(caption: LegendText, scale: Scale | None, width: int, unseen: bool = 
         scale: of the map, or None for an image without a map.
         width: in pixels.
         unseen: add the line that explains the hatching.
+        cmap: the colour map, by default that of the scale.
     """
     size = max(11, round(width / 30))
     margin, step = size // 2, round(size * 1.4)
     inner = width - 2 * margin
     head = wrapped(caption.target, font(size, bold=True), inner)
     body = [line for text in caption.lines() for line in wrapped(text, font(size), inner)]
-    bar = _bar(scale, inner, size) if scale else None
+    bar = _bar(scale, inner, size, cmap) if scale else None
     key = _unseen_key(inner, size) if unseen else None
     parts = [part for part in (bar, key) if part]
     height = 2 * margin + step * (len(head) + len(body)) + sum(part.height + margin for part in parts)
@@ -146,13 +149,13 @@ def hatched(width: int, height: int, gap: int) -> Image.Image:
     return tile
 
 
-def _bar(scale: Scale, width: int, size: int) -> Image.Image:
+def _bar(scale: Scale, width: int, size: int, cmap: str | None) -> Image.Image:
     """Return the colour bar, with the raw values of its ends beside it, or below where there is no room."""
     texts = (f"low {scale.low:.3g}", f"{scale.high:.3g} high")
     face = font(size)
     ends = [round(face.getlength(text)) + size // 2 for text in texts]
     beside = width - sum(ends) >= 3 * size
-    table = colour_table(DIVERGING if scale.signed else SEQUENTIAL)
+    table = colour_table(cmap_for(scale.signed, cmap))
     colours = Image.fromarray(np.ascontiguousarray(table[None]))
     left, right = (ends[0], width - ends[1]) if beside else (0, width)
     below = _stacked(texts, face, width) if not beside else []

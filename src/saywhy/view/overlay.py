@@ -1,6 +1,7 @@
 """A saliency map over the original image, with its legend."""
 
 from dataclasses import replace
+from typing import Unpack
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -8,8 +9,9 @@ from PIL import Image, ImageDraw
 from saywhy.errors import InputError
 from saywhy.geometry import CropBox, Grid, Tiles, box, on_image, peak, whole
 from saywhy.validation import real_number, true_or_false
-from saywhy.view.colour import DIVERGING, SEQUENTIAL, colourise
+from saywhy.view.colour import cmap_for, colourise
 from saywhy.view.legend import MEANINGS, LegendText, hatched, legend
+from saywhy.view.look import Look
 from saywhy.view.scale import Scale
 
 FADE = 0.75
@@ -24,9 +26,10 @@ def heat_over(
     values: Grid,
     crop_box: CropBox | Tiles | None = None,
     *,
-    scale: Scale | None = None,
-    opacity: float = 0.75,
+    cmap: str | None = None,
+    alpha: float = 0.75,
     threshold: float = 0.0,
+    scale: Scale | None = None,
     mark_peak: bool = False,
     draw_box: bool = False,
 ) -> Image.Image:
@@ -37,16 +40,15 @@ def heat_over(
         values: raw map [h, w], or [tile, h, w] for an image with tiles.
         crop_box: the part of the image that the network saw, the whole image by default, or the tiles; the rest is
             hatched.
-        scale: the colour scale, by default the map's own.
-        opacity: in [0, 1], at full strength.
-        threshold: share of the scale in [0, 1] below which no heat is drawn.
-        mark_peak: draw a ring round the peak.
-        draw_box: draw the bounding box of the largest connected region.
+        cmap, alpha, threshold, scale, mark_peak, draw_box: as :class:`saywhy.view.look.Look` says.
+
+    Raises:
+        InputError: one of these has another value.
 
     >>> heat_over(Image.new("RGB", (8, 4)), np.array([[0.0, 1.0]])).getpixel((7, 3))
     (189, 191, 123)
     """
-    opacity, threshold = real_number("opacity", opacity, 0, 1), real_number("threshold", threshold)
+    alpha, threshold = real_number("alpha", alpha, 0, 1), real_number("threshold", threshold)
     true_or_false(mark_peak=mark_peak, draw_box=draw_box)
     if scale is not None and not isinstance(scale, Scale):
         raise InputError(f"scale must be a saywhy.view.Scale or none, got {type(scale).__name__}.")
@@ -54,9 +56,9 @@ def heat_over(
     full = on_image(values, crop_box, image.size)
     scale = scale or Scale.of(values)
     strength = np.nan_to_num(scale.strength(full))
-    alpha = np.where(strength >= threshold, 255 * opacity * strength**FADE, 0)
-    colours = colourise(scale.heat(full), DIVERGING if scale.signed else SEQUENTIAL)
-    mask = Image.fromarray(np.rint(alpha).astype(np.uint8))
+    opacity = np.where(strength >= threshold, 255 * alpha * strength**FADE, 0)
+    colours = colourise(scale.heat(full), cmap_for(scale.signed, cmap))
+    mask = Image.fromarray(np.rint(opacity).astype(np.uint8))
     out = Image.composite(Image.fromarray(colours), image.convert("RGB"), mask)
     hatch(out, crop_box)
     _mark(out, peak(values, crop_box) if mark_peak else None, box(values, crop_box, out.size) if draw_box else None)
@@ -68,12 +70,7 @@ def overlay(
     values: Grid,
     crop_box: CropBox | Tiles | None = None,
     caption: LegendText | None = None,
-    *,
-    scale: Scale | None = None,
-    opacity: float = 0.75,
-    threshold: float = 0.0,
-    mark_peak: bool = False,
-    draw_box: bool = False,
+    **look: Unpack[Look],
 ) -> Image.Image:
     """Return the map over the image, with its legend below; see `heat_over`.
 
@@ -81,31 +78,28 @@ def overlay(
     400
     """
     crop_box = crop_box or whole(image.size)
-    scale = Scale.of(values) if scale is None else scale
-    heat = heat_over(
-        image,
-        values,
-        crop_box,
-        scale=scale,
-        opacity=opacity,
-        threshold=threshold,
-        mark_peak=mark_peak,
-        draw_box=draw_box,
-    )
+    heat = heat_over(image, values, crop_box, **look)
+    scale = look.get("scale") or Scale.of(values)
     factor = -(-NARROWEST // heat.width) if heat.width < NARROWEST else 1
     heat = heat.resize((heat.width * factor, heat.height * factor), Image.Resampling.NEAREST)
-    words = legend(noted(caption or LegendText(), scale), scale, heat.width, has_unseen(crop_box, image.size))
+    text, unseen = noted(caption or LegendText(), scale, look.get("cmap")), has_unseen(crop_box, image.size)
+    words = legend(text, scale, heat.width, unseen, look.get("cmap"))
     return stacked(heat, words)
 
 
-def noted(caption: LegendText, scale: Scale) -> LegendText:
+def noted(caption: LegendText, scale: Scale, cmap: str | None = None) -> LegendText:
     """Return the caption with a note on what the colours mean, or that the map is constant.
+
+    The note names the colours of the default colour maps; with another ``cmap`` it names the ends of the colour bar.
 
     >>> noted(LegendText(shows="sensitivity"), Scale(-1.0, 1.0)).notes
     ('red: a higher value here raises the score, blue: lowers it',)
     """
     unsigned, signed = MEANINGS[caption.shows]
     note = signed if scale.signed else unsigned
+    if cmap is not None:
+        for colour, end in (("red", "high"), ("blue", "low"), ("bright", "high")):
+            note = note.replace(f"{colour}:", f"{end}:")
     if scale.flat:
         note = f"the same value everywhere: {scale.low:.3g}"
     return replace(caption, notes=(*caption.notes, note)) if note else caption

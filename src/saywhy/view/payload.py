@@ -17,8 +17,10 @@ from torch import Tensor
 
 from saywhy.errors import InputError
 from saywhy.geometry import CropBox, Grid, Tiles, as_grid, box, peak, scaled, whole
-from saywhy.view.colour import DIVERGING, SEQUENTIAL, colour_table
+from saywhy.validation import real_number, true_or_false
+from saywhy.view.colour import cmap_for, colour_table
 from saywhy.view.flat import flat
+from saywhy.view.look import check_names
 from saywhy.view.protocols import (
     DiagnosticLike,
     ExplanationLike,
@@ -146,12 +148,23 @@ class ChapterEntry(TypedDict):
     images: list[ImageEntry]
 
 
+class LookEntry(TypedDict, total=False):
+    """The first settings of the viewer; ``named`` is whether the user chose the colour map."""
+
+    opacity: float
+    threshold: float
+    peak: bool
+    box: bool
+    named: bool
+
+
 class Payload(TypedDict):
     """The data of one page; a page of chapters has ``lead`` and ``chapters``, and its ``images`` are empty."""
 
     format: str
     title: str
     colours: dict[str, str]
+    look: LookEntry
     images: list[ImageEntry]
     provenance: dict[str, Any]
     lead: NotRequired[str]
@@ -164,6 +177,7 @@ def payload(
     *,
     longest: int = LONGEST_SIDE,
     lossless: bool = True,
+    **look: Any,
 ) -> Payload:
     """Return an explanation, or the result of a task, as a dict for `json.dumps`; values that are not finite are null.
 
@@ -185,12 +199,37 @@ def payload(
         "format": FORMAT,
         "title": title or (images[0].name if len(images) == 1 else f"{len(images)} images"),
         "colours": {
-            "sequential": _base64(colour_table(SEQUENTIAL).tobytes()),
-            "diverging": _base64(colour_table(DIVERGING).tobytes()),
+            name: _base64(colour_table(cmap_for(signed, look.get("cmap"))).tobytes())
+            for name, signed in (("sequential", False), ("diverging", True))
         },
+        "look": _look(look),
         "images": [_image(explanation, notes, index, longest, lossless) for index in range(len(images))],
         "provenance": plain(explanation.provenance),
     }
+
+
+def _look(look: Mapping[str, Any]) -> LookEntry:
+    """Return the first settings of the viewer.
+
+    Raises:
+        InputError: there is no such parameter, it has another value, or a page has it for each map by itself.
+    """
+    check_names(look)
+    for name in ("legend", "scale"):
+        if look.get(name) is not None:
+            raise InputError(
+                f"a page has no parameter '{name}': it always shows legends, and its viewer sets the scale."
+            )
+    found: LookEntry = {"named": look.get("cmap") is not None}
+    if "alpha" in look:
+        found["opacity"] = real_number("alpha", look["alpha"], 0, 1)
+    if "threshold" in look:
+        found["threshold"] = real_number("threshold", look["threshold"], 0, 1)
+    for name, key in (("mark_peak", "peak"), ("draw_box", "box")):
+        if name in look:
+            true_or_false(**{name: look[name]})
+            found[key] = look[name]  # type: ignore[literal-required]
+    return found
 
 
 def score(explanation: ExplanationLike, sample: int, target: int) -> float | None:

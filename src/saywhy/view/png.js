@@ -1,4 +1,4 @@
-// A text chunk in a PNG file that holds the provenance, as `sheet.save_png` writes it.
+// A text chunk in a PNG file that holds the provenance, as `sheet.write_image` writes it.
 
 const TABLE = Uint32Array.from({ length: 256 }, (_, byte) => {
   let value = byte;

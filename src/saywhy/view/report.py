@@ -12,6 +12,7 @@ from hashlib import sha256
 from html import escape
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from markupsafe import Markup
 
@@ -39,7 +40,7 @@ SCRIPTS = (
 def report_html(data: Payload) -> str:
     """Return one self-contained page for a payload.
 
-    >>> data = {"format": "saywhy-view/2", "title": "<b>", "colours": {}, "images": [], "provenance": {}}
+    >>> data = {"format": "saywhy-view/2", "title": "<b>", "colours": {}, "look": {}, "images": [], "provenance": {}}
     >>> page = report_html(data)
     >>> "<title>&lt;b&gt; · saywhy</title>" in page
     True
@@ -56,9 +57,9 @@ def report_html(data: Payload) -> str:
     )
 
 
-def save_html(shown: ExplanationLike | TaskResultLike, path: str | Path, title: str | None = None) -> Path:
-    """Write the explanation as one self-contained page, atomically; return the path."""
-    page = report_html(payload(shown, title))
+def save_html(shown: ExplanationLike | TaskResultLike, path: str | Path, title: str | None = None, **look: Any) -> Path:
+    """Write the explanation as one self-contained page, atomically; return the path. ``look`` as for `payload`."""
+    page = report_html(payload(shown, title, **look))
     write_text(path, page)
     return Path(path)
 

@@ -1,9 +1,9 @@
-"""A sheet of all maps, one row for each image after the image itself; and the PNG file."""
+"""A sheet of all maps, one row for each image after the image itself; and image files."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
@@ -11,8 +11,10 @@ from PIL.PngImagePlugin import PngInfo
 from saywhy.errors import InputError
 from saywhy.geometry import CropBox, Tiles, scaled
 from saywhy.io.atomic import atomic_write
+from saywhy.validation import true_or_false
 from saywhy.view.flat import flat
 from saywhy.view.legend import LegendText, legend
+from saywhy.view.look import Look, check_names
 from saywhy.view.overlay import NARROWEST, has_unseen, heat_over, noted, overlay, stacked
 from saywhy.view.payload import LONGEST_SIDE, dumps, plain, probability, reduced, score, score_name
 from saywhy.view.protocols import ExplanationLike, Notes, TaskResultLike, grids, with_notes
@@ -25,19 +27,22 @@ GAP = 16
 KEY = "saywhy"
 """Keyword of the PNG text chunk that holds the provenance."""
 
+LONGEST_COMMENT = 65_533
+"""Bytes of a comment in a JPEG."""
 
-LOOK = ("scale", "opacity", "threshold", "mark_peak", "draw_box")
-"""The parameters of an overlay."""
 
-
-def sheet(shown: ExplanationLike | TaskResultLike, *, panel: int = NARROWEST, columns: int = 6) -> Image.Image:
+def sheet(
+    shown: ExplanationLike | TaskResultLike, *, panel: int = NARROWEST, columns: int = 6, **look: Unpack[Look]
+) -> Image.Image:
     """Return all maps of an explanation: a row for each image, a column for each method, layer and target.
 
     Args:
         shown: an explanation of images, signals or volumes, or the result of a task.
         panel: width of a panel in pixels.
         columns: the largest number of maps in a row; more maps continue in the next row.
+        look: as for `overlay`; the peak is marked by default.
     """
+    look = {"mark_peak": True, **look}
     explanation, notes = with_notes(shown)
     explanation = flat(explanation)
     rows: list[list[Image.Image]] = []
@@ -47,13 +52,13 @@ def sheet(shown: ExplanationLike | TaskResultLike, *, panel: int = NARROWEST, co
         first = stacked(small, legend(LegendText(source.name), None, panel))
         panels = [
             stacked(
-                heat_over(small, stack[sample, target], crop_box, scale=scale, mark_peak=True),
-                legend(words, scale, panel, hidden),
+                heat_over(small, stack[sample, target], crop_box, **look),
+                legend(words, scale, panel, hidden, look.get("cmap")),
             )
             for method, layer, stack in grids(explanation)
             for target in range(len(explanation.targets[sample]))
-            for scale in [Scale.of(stack[sample, target])]
-            for words in [noted(caption(explanation, sample, target, method, layer, notes), scale)]
+            for scale in [look.get("scale") or Scale.of(stack[sample, target])]
+            for words in [noted(caption(explanation, sample, target, method, layer, notes), scale, look.get("cmap"))]
         ]
         for start in range(0, max(1, len(panels)), columns):
             lead = first if start == 0 else Image.new("RGB", (panel, 1), (255, 255, 255))
@@ -67,40 +72,68 @@ def overlay_of(
     target: int = 0,
     method: str | None = None,
     layer: str | None = None,
+    *,
+    legend: bool = True,
     **look: Any,
 ) -> Image.Image:
-    """Return one map of an explanation at the size of the image, with its legend; large photographs are reduced.
+    """Return one map of an explanation over its image, with its legend; large photographs are reduced.
 
     Args:
         shown: an explanation of images, signals or volumes, or the result of a task.
         sample, target: indices of the map.
         method, layer: the first by default.
-        look: scale, opacity, threshold, mark_peak, draw_box of `overlay`.
+        legend: False returns the image alone, of the size of the original.
+        look: as for `overlay`.
+
+    Raises:
+        InputError: there is no such parameter, or it has another value.
     """
-    if unknown := look.keys() - LOOK:
-        raise InputError(f"an overlay has no parameter '{min(unknown)}'. Parameters: {', '.join(LOOK)}.")
+    check_names(look)
+    true_or_false(legend=legend)
     explanation, notes = with_notes(shown)
     explanation = flat(explanation)
     method = method or explanation.methods[0]
     layer = layer or next(has for m, has, _ in grids(explanation) if m == method)
-    source = explanation.images[sample]
+    source, values = explanation.images[sample], explanation[method, layer][sample, target]
+    if not legend:
+        return heat_over(source.image, values, source.crop_box, **look)
     factor = min(1.0, LONGEST_SIDE / max(source.image.size))
     small, crop_box = fitted(source.image, source.crop_box, max(1, round(source.image.width * factor)))
     words = replace(caption(explanation, sample, target, method, layer, notes), image=source.name)
-    return overlay(small, explanation[method, layer][sample, target], crop_box, words, **look)
+    return overlay(small, values, crop_box, words, **look)
 
 
-def save_png(shown: ExplanationLike | TaskResultLike, path: str | Path) -> Path:
-    """Write one map with its legend, or several maps as a sheet, atomically; return the path.
+def save_image(shown: ExplanationLike | TaskResultLike, path: str | Path, **look: Any) -> Path:
+    """Write one map with its legend, or several maps as a sheet, as PNG or JPEG, atomically; return the path.
 
-    The text chunk "saywhy" of the PNG holds the provenance as JSON.
+    Args:
+        shown: the explanation, or the result of a task.
+        path: a file ``.png``, ``.jpg`` or ``.jpeg``.
+        look: as for `overlay_of`; ``legend=False`` writes a single map at the size of the original image.
+
+    Raises:
+        InputError: there is no such parameter, or ``legend=False`` for several maps.
     """
+    check_names(look)
     explanation, _ = with_notes(shown)
-    note = PngInfo()
-    note.add_itxt(KEY, dumps(plain(explanation.provenance)))
-    image = _whole(shown)
+    return write_image(_whole(shown, look), path, explanation.provenance)
+
+
+def write_image(image: Image.Image, path: str | Path, record: Mapping[str, Any]) -> Path:
+    """Write an image as PNG or JPEG by its suffix, atomically, with a record as JSON; return the path.
+
+    The record is the text chunk "saywhy" of a PNG, or the comment of a JPEG, which has none longer than 65,533 bytes.
+    """
+    text = dumps(plain(record))
     with atomic_write(path) as temporary:
-        image.save(temporary, "PNG", pnginfo=note)
+        if Path(path).suffix.lower() == ".png":
+            note = PngInfo()
+            note.add_itxt(KEY, text)
+            image.save(temporary, "PNG", pnginfo=note)
+        else:
+            comment = text.encode()
+            fits = {"comment": comment} if len(comment) <= LONGEST_COMMENT else {}
+            image.save(temporary, "JPEG", quality=92, subsampling=0, **fits)
     return Path(path)
 
 
@@ -142,13 +175,22 @@ def fitted(image: Image.Image, crop_box: CropBox | Tiles, width: int) -> tuple[I
     return small, scaled(crop_box, width / image.width, height / image.height)
 
 
-def _whole(shown: ExplanationLike | TaskResultLike) -> Image.Image:
-    """Return the single map with its peak, or a sheet of several maps."""
+def _whole(shown: ExplanationLike | TaskResultLike, look: Mapping[str, Any]) -> Image.Image:
+    """Return the single map, with its peak if it has a legend; or a sheet of several maps."""
     explanation, notes = with_notes(shown)
     pairs = [(method, layer) for method, layer, _ in grids(explanation)]
-    if len(explanation.images) == len(explanation.targets[0]) == len(pairs) == 1 and not notes.target_notes:
-        return overlay_of(shown, 0, 0, *pairs[0], mark_peak=True)
-    return sheet(shown)
+    count = len(explanation.images) * len(explanation.targets[0]) * len(pairs)
+    true_or_false(legend=look.get("legend", True))
+    if not look.get("legend", True):
+        if count > 1:
+            raise InputError(
+                f"legend=False is for one map, and this explanation has {count}. Write each with "
+                "e.overlay(sample, target, legend=False).save(...)."
+            )
+        return overlay_of(shown, 0, 0, *pairs[0], **look)
+    if count == 1 and not notes.target_notes:
+        return overlay_of(shown, 0, 0, *pairs[0], **{"mark_peak": True, **look})
+    return sheet(shown, **{name: value for name, value in look.items() if name != "legend"})
 
 
 def _grid(rows: Sequence[Sequence[Image.Image]], panel: int) -> Image.Image:

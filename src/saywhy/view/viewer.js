@@ -58,6 +58,7 @@ class Viewer {
       grey: false,
       cross: null,
       sheet: payload.images.some((source) => source.side_by_side || source.certainty),
+      ...payload.look,
     };
     this.figures = Object.fromEntries(["A", "B", "difference"].map((side) => [side, new Figure(this, side)]));
     this.pickers = { A: new Picker(this, "A"), B: new Picker(this, "B") };

@@ -48,7 +48,7 @@ const MEANINGS = {
 };
 
 /** The note on what the colours mean, or on what is unusual about a map. */
-export function note(content, side) {
+export function note(content, side, named = false) {
   if (!content) return "There is no map for this choice.";
   const { map, scale } = content;
   if (map && map.raw.some((value) => !Number.isFinite(value))) return "Some values of this map are not finite numbers.";
@@ -58,5 +58,7 @@ export function note(content, side) {
   if (shows === "evidence" && map && !map.raw.some((value) => value > 0)) {
     return "No evidence for this target: every value is zero or against it.";
   }
-  return MEANINGS[shows][scale.signed ? 1 : 0];
+  const meaning = MEANINGS[shows][scale.signed ? 1 : 0];
+  // With a colour map of the user's choice the ends of the colour bar are named, not their colours.
+  return named ? meaning.replace(/Red:|Bright:/g, "High end:").replace("Blue:", "Low end:") : meaning;
 }

@@ -8,11 +8,12 @@ from typing import Any
 from saywhy.errors import InputError, MethodError
 from saywhy.explain import explain
 from saywhy.explanation import Explanation
+from saywhy.explanation.files import save
 from saywhy.models import Model, load
 from saywhy.models.inputs import Batch
 from saywhy.shapes import Scores
 from saywhy.targets import Sentence, Words
-from saywhy.tasks.generation.explain import load_result, map_distances, one_image, save_result, side_by_side
+from saywhy.tasks.generation.explain import load_result, map_distances, one_image, side_by_side
 from saywhy.tasks.generation.generate import (
     DIVERSITY_PENALTY,
     GeneratedText,
@@ -58,10 +59,10 @@ class CaptionExplanation:
         """The indices of the targets that are words."""
         return tuple(range(1, 1 + len(self.words)))
 
-    def save(self, path: "str | Path") -> Path:
-        """Write a page (``.html``), the overlays (``.png``) or the maps (``.npz``)."""
+    def save(self, path: "str | Path", **look: Any) -> Path:
+        """Write a page, the overlays or the maps; formats and ``look`` as for :meth:`saywhy.Explanation.save`."""
         task = {"kind": "caption", "words": self.words, "captions": self.captions, "unknown_words": self.unknown_words}
-        return save_result(self, Path(path), task)
+        return save(self, path, task, **look)
 
     @staticmethod
     def load(path: "str | Path") -> "CaptionExplanation":
@@ -106,11 +107,11 @@ class CaptionsExplanation:
         """
         return map_distances(self.explanation)
 
-    def save(self, path: "str | Path") -> Path:
-        """Write a page (``.html``), the overlays (``.png``) or the maps (``.npz``)."""
+    def save(self, path: "str | Path", **look: Any) -> Path:
+        """Write a page, the overlays or the maps; formats and ``look`` as for :meth:`saywhy.Explanation.save`."""
         diverse = [asdict(one) for one in self.diverse]
         task = {"kind": "captions", "diverse": diverse, "unknown_words": self.unknown_words}
-        return save_result(self, Path(path), task)
+        return save(self, path, task, **look)
 
     @staticmethod
     def load(path: "str | Path") -> "CaptionsExplanation":

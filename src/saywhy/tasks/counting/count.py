@@ -134,7 +134,7 @@ class CountExplanation:
         return [{**asdict(one), "name": self.counts[one.label].name} for one in self.objects]
 
     def save(self, path: "str | Path") -> Path:
-        """Write a page (``.html``), a drawing of grids and maps (``.png``), or maps and counts (``.npz``).
+        """Write a page (``.html``), a drawing of grids and maps (``.png``, ``.jpg``), or maps and counts (``.npz``).
 
         Raises:
             InputError: the suffix is none of these.
@@ -144,15 +144,15 @@ class CountExplanation:
         suffix = file.suffix.lower()
         if suffix == ".html":
             resolve_name("saywhy.view.count:save_count")([self], file)
-        elif suffix == ".png":
-            resolve_name("saywhy.view.count:save_count_png")(self, file)
+        elif suffix in (".png", ".jpg", ".jpeg"):
+            resolve_name("saywhy.view.count:save_count_image")(self, file)
         elif suffix == ".npz":
             cells = None if self.cells is None else self.cells.tolist()
             counts, explained = ([asdict(one) for one in part] for part in (self.counts, self.explained))
             task = {"kind": "count", "counts": counts, "explained": explained, "cells": cells, **self._extras()}
             resolve_name("saywhy.io.npz:save_npz")(self.explanation, file, task)
         else:
-            raise InputError(f"'{file}': expected the suffix .html, .png or .npz, got '{file.suffix}'.")
+            raise InputError(f"'{file}': expected the suffix .html, .png, .jpg or .npz, got '{file.suffix}'.")
         return file
 
     def _extras(self) -> dict[str, Any]:

@@ -116,17 +116,6 @@ def map_distances(explanation: Explanation) -> dict[tuple[str, str], Scores]:
     return {pair: map_distance(explanation[pair]) for pair in explanation.pairs}
 
 
-def save_result(result: Any, file: Path, task: dict[str, Any]) -> Path:
-    """Write the result of a task: its explanation and its own fields."""
-    if file.suffix.lower() == ".html":
-        resolve_name("saywhy.view.report:save_html")(result, file)
-    elif file.suffix.lower() == ".npz":
-        resolve_name("saywhy.io.npz:save_npz")(result.explanation, file, task)
-    else:
-        result.explanation.save(file)
-    return file
-
-
 def load_result(file: Path, kind: str) -> tuple[Explanation, dict[str, Any]]:
     """Read the explanation and the fields of a result of this kind.
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from saywhy.explain import explain
 from saywhy.explanation import Explanation
+from saywhy.explanation.files import save
 from saywhy.models import Model, load
 from saywhy.shapes import Scores
 from saywhy.targets import Sentence, Words
@@ -82,8 +83,8 @@ class QuestionsExplanation:
         """Return the maps of the words of one question."""
         return WordsExplanation(of_sample(self.by_question, question, NO_EXPLAINER))
 
-    def save(self, path: "str | Path") -> Path:
-        """Write a page (``.html``), the overlays (``.png``) or the maps (``.npz``).
+    def save(self, path: "str | Path", **look: Any) -> Path:
+        """Write a page, the overlays or the maps; formats and ``look`` as for :meth:`saywhy.Explanation.save`.
 
         The page shows the questions side by side, and then each with its words.
         """
@@ -91,16 +92,12 @@ class QuestionsExplanation:
         if file.suffix.lower() == ".html":
             parts = [self, *(self.words(number) for number in range(len(self.questions)))]
             title = f"questions about {self.explanation.images[0].name}"
-            resolve_name("saywhy.view.gallery:save_gallery")(parts, file, title)
-        elif file.suffix.lower() == ".npz":
+            return Path(resolve_name("saywhy.view.gallery:save_gallery")(parts, file, title, **look))
+        if file.suffix.lower() == ".npz":
             questions = [asdict(one) for one in self.questions]
             task = {"kind": "questions", "questions": questions, "generated": self.generated}
-            resolve_name("saywhy.io.npz:save_npz")(self.by_question, file, task)
-        elif file.suffix.lower() == ".png":
-            resolve_name("saywhy.view.sheet:save_png")(self, file)
-        else:
-            self.explanation.save(file)  # says what is wrong with the path
-        return file
+            return save(self.by_question, file, task, **look)
+        return save(self, file, **look)
 
     @staticmethod
     def load(path: "str | Path") -> "QuestionsExplanation":

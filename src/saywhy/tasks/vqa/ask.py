@@ -9,6 +9,7 @@ from typing import Any
 from saywhy.errors import InputError
 from saywhy.explain import explain
 from saywhy.explanation import Explanation
+from saywhy.explanation.files import save
 from saywhy.models import Model, load
 from saywhy.models.inputs import as_batch
 from saywhy.progress import counted
@@ -54,29 +55,29 @@ class VQAExplanation:
         """The model's own answer."""
         return self.uncertainty.answer
 
-    def save(self, path: "str | Path") -> Path:
-        """Write a page (``.html``), the overlays (``.png``), or maps and uncertainty (``.npz``).
+    def save(self, path: "str | Path", **look: Any) -> Path:
+        """Write a page, the overlays, or maps and uncertainty (``.npz``).
+
+        Formats and ``look`` as for :meth:`saywhy.Explanation.save`.
 
         Raises:
-            InputError: the suffix is none of these, or the file cannot be written.
+            InputError: the suffix is of no format, or ``look`` has another parameter or value.
+            WriteError: the file cannot be written.
         """
         file = Path(path)
         parts: list[Any] = [self] if self.word_ablation is None else [self, self.word_ablation]
         if file.suffix.lower() == ".html":
             save_page = resolve_name("saywhy.view.gallery:save_gallery")
             title = self.question if len(parts) > 1 else self.explanation.images[0].name
-            return Path(save_page(parts, file, title))
-        if file.suffix.lower() == ".npz":
-            task = {
-                "kind": "vqa",
-                "question": self.question,
-                "uncertainty": asdict(self.uncertainty),
-                "unknown_words": self.unknown_words,
-                "answers": self.answers,
-            }
-            resolve_name("saywhy.io.npz:save_npz")(self.explanation, file, task)
-            return file
-        return self.explanation.save(file)
+            return Path(save_page(parts, file, title, **look))
+        task = {
+            "kind": "vqa",
+            "question": self.question,
+            "uncertainty": asdict(self.uncertainty),
+            "unknown_words": self.unknown_words,
+            "answers": self.answers,
+        }
+        return save(self, file, task, **look)
 
     @staticmethod
     def load(path: "str | Path") -> "VQAExplanation":
