@@ -326,6 +326,24 @@ class TestValidated:
         with pytest.raises(TypeError, match="maps"):
             decorated()
 
+    @pytest.mark.parametrize(
+        ("verb", "given", "message"),
+        [
+            (
+                saywhy.load,
+                {"weight": "two.pth"},
+                r"^load has no argument 'weight'\. Nearest: 'weights'\. Its arguments: model, w",
+            ),
+            (saywhy.load, {"label": ["cat"]}, "Nearest: 'labels'"),
+            (saywhy.check, {"metod": "gradcam"}, "check has no argument 'metod'. Nearest: 'method'"),
+            (saywhy.fix, {"hint": "masks"}, "Nearest: 'hints'"),
+            (saywhy.benchmark, {"metric": "deletion"}, "Nearest: 'metrics'"),
+        ],
+    )
+    def test_misspelt_arguments_are_answered_with_the_nearest(self, verb, given, message):
+        with pytest.raises(InputError, match=message):
+            verb(nn.Flatten(), **given)
+
     def test_constructors_can_be_validated(self):
         class Box:
             @validated()
@@ -335,6 +353,8 @@ class TestValidated:
         assert Box(np.int32(3)).side == 3
         with pytest.raises(InputError, match="side must be"):
             Box(0)
+        with pytest.raises(InputError, match=r"Box has no argument 'sides'\. Nearest: 'side'"):
+            Box(sides=3)
 
     @pytest.mark.parametrize(("argument", "value"), [("shift", "no"), ("seed", -1), ("output", 1.5), ("batch_size", 0)])
     def test_factorize_with_invalid_arguments_raises(self, argument, value):

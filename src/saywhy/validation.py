@@ -16,7 +16,7 @@ import os
 import sys
 import types
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, ParamSpec, Protocol, TypeVar, runtime_checkable
 
@@ -25,7 +25,7 @@ import torch
 from annotated_types import Ge, GroupedMetadata, Gt, Interval, Le, Lt
 from torch import Tensor
 
-from saywhy.errors import InputError, MethodError, SaywhyError
+from saywhy.errors import InputError, MethodError, SaywhyError, nearest
 
 MOST = 1_000_000
 """The largest whole number of a method's or a metric's parameter: more samples, steps or masks take days."""
@@ -161,7 +161,8 @@ def validated(error: type[SaywhyError] = InputError) -> Callable[[Callable[P, R]
     limits. Arguments of other types, and defaults, are passed on unchanged.
 
     Raises:
-        SaywhyError: of the class ``error``, in a call with a value that an annotation does not allow.
+        SaywhyError: of the class ``error``, in a call with a value that an annotation does not allow, or with an
+            argument that the function does not have.
 
     >>> @validated()
     ... def sample(count: Annotated[int, Ge(1)] | None = None, *, share: UnitInterval = 0.5):
@@ -182,8 +183,12 @@ def validated(error: type[SaywhyError] = InputError) -> Callable[[Callable[P, R]
             and _is_plain(parameter.annotation)
         }
 
+        takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in signature.parameters.values())
+
         @functools.wraps(function)
         def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+            for name in () if takes_any else kwargs.keys() - signature.parameters.keys():
+                raise error(_no_argument(function.__qualname__.removesuffix(".__init__"), name, signature.parameters))
             given = signature.bind(*args, **kwargs)
             for name, value in given.arguments.items():
                 if name in plain:
@@ -193,6 +198,13 @@ def validated(error: type[SaywhyError] = InputError) -> Callable[[Callable[P, R]
         return wrapper
 
     return decorate
+
+
+def _no_argument(function: str, name: str, known: Iterable[str]) -> str:
+    """The message about an argument that a function does not have."""
+    likely = nearest(name, known, count=1)
+    hint = f" Nearest: '{likely[0]}'." if likely else ""
+    return f"{function} has no argument '{name}'.{hint} Its arguments: {', '.join(known)}."
 
 
 def validate(

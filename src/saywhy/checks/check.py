@@ -29,7 +29,7 @@ from saywhy.metrics.measure import EvaluationContext, Measured
 from saywhy.metrics.registry import find_metric
 from saywhy.progress import counted
 from saywhy.shapes import MapStack, Scores
-from saywhy.validation import short_repr, whole_number
+from saywhy.validation import short_repr, validated, whole_number
 
 STEPS = 6
 """Steps of deletion and insertion."""
@@ -97,6 +97,7 @@ class Check:
         return save_check(self, Path(path))
 
 
+@validated()
 def check(
     explanation: Explanation,
     *,

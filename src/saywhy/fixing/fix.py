@@ -38,7 +38,7 @@ from saywhy.models.weights import load_weights
 from saywhy.targets import as_target
 from saywhy.training.checkpoint import save_weights
 from saywhy.training.loop import Devices
-from saywhy.validation import NonNegativeFloat, PositiveFloat, PositiveInt, validate
+from saywhy.validation import NonNegativeFloat, PositiveFloat, PositiveInt, validate, validated
 
 CONTROLS = ("erm", "random-hints")
 """What a fix is compared with unless other methods are named."""
@@ -116,6 +116,7 @@ class Fix:
         return write(self, Path(path))
 
 
+@validated()
 def fix(
     model: "str | nn.Module | Model",
     data: "str | os.PathLike[str] | LabelledImages",

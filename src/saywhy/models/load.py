@@ -19,11 +19,12 @@ from saywhy.models.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess, as
 from saywhy.models.registry import SOURCES
 from saywhy.models.weights import load_weights
 from saywhy.output import OutputScale
-from saywhy.validation import PositiveFloat, file_path, short_repr, sizes_of_axes, validate
+from saywhy.validation import PositiveFloat, file_path, short_repr, sizes_of_axes, validate, validated
 
 _WEIGHTS_FILES = frozenset({".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".onnx"})
 
 
+@validated()
 def load(
     model: "str | os.PathLike[str] | nn.Module | Model",
     weights: str | os.PathLike[str] | None = None,
@@ -90,6 +91,8 @@ def load(
         found.given = {**found.given, "labels": os.fspath(labels) if isinstance(labels, os.PathLike) else "FILE"}
         if isinstance(labels, os.PathLike):
             labels = read_labels(labels)
+        if isinstance(labels, str) and "\n" not in labels and Path(labels).suffix:
+            raise InputError(f"labels must be a list of names, or the Path of a file: labels=Path('{labels}').")
         if isinstance(labels, str) or not isinstance(labels, Iterable) or getattr(labels, "ndim", 1) != 1:
             raise InputError(f"labels must be a list of names, got {short_repr(labels)}.")
         found.labels = tuple(map(str, labels))
