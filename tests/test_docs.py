@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 import saywhy
+from docs.readme import with_comparison
 from saywhy.cli import app
 from saywhy.cli.pages import methods_page, metrics_page, with_tables
 from saywhy.metrics import METRICS, all_dataset_metrics
@@ -50,8 +51,8 @@ def test_package_description_is_the_tagline_of_the_readme() -> None:
 
 def test_readme_tables_equal_the_registries() -> None:
     """`python -m docs.readme` writes them."""
-    assert with_tables(README) == README
-    for name in ("methods", "metrics"):
+    assert with_comparison(with_tables(README)) == README
+    for name in ("methods", "metrics", "measured"):
         assert README.count(f"<!-- {name} -->") == README.count(f"<!-- /{name} -->") == 1
 
 
@@ -64,6 +65,10 @@ def test_the_readme_names_every_method() -> None:
         assert f"`{name}`" in README
     for name in METRICS:
         assert f"`{name}`" in README
+
+
+def test_readme_is_short() -> None:
+    assert len(README.splitlines()) < 120
 
 
 def test_readme_begins_with_one_image_then_make_demo_and_make_test() -> None:
