@@ -56,6 +56,14 @@ def test_cards_are_sorted_and_filtered(page: Page) -> None:
     assert page.run("return document.querySelector('.card a').getAttribute('href')") == "a%20%231.png"
 
 
+def test_images_that_failed_are_listed(browser: Any, tmp_path: Path) -> None:
+    page = contact_html(ROWS, "6 images", ["'<b>.png' cannot be read"])
+    (tmp_path / "index.html").write_text(page, encoding="utf-8")
+    browser.get((tmp_path / "index.html").as_uri())
+    assert Page(browser).text(".failures").splitlines() == ["1 not explained", "'<b>.png' cannot be read"]
+    assert "not explained" not in contact_html(ROWS, "5 images")
+
+
 def test_five_thousand_images_stay_quick(browser: Any, tmp_path: Path) -> None:
     many = [row(str(i), i / 5000, i % 2 == 0) for i in range(5000)]
     (tmp_path / "index.html").write_text(contact_html(many, "many"), encoding="utf-8")

@@ -333,7 +333,7 @@ def contrast(first: str, second: str) -> float:
     ids=["nan", "infinite", "zero", "constant", "against"],
 )
 def test_non_finite_and_flat_maps_are_shown_and_labelled(show, explained, values, words):
-    page = show(explained({("gradcam", "x"): torch.full((1, 1, 3, 3), values)}, ["mug"], ("mug.png",)))
+    page = show(explained({("gradcam", "x"): torch.full((1, 2, 3, 3), values)}, ["mug", "key"], ("mug.png",)))
     assert words in page.text("figcaption")
     page.focus()
     page.keys(Keys.ARROW_RIGHT, Keys.HOME)
@@ -356,7 +356,7 @@ def test_pixel_map_values_are_read_without_interpolation(show, explained):
 def test_provenance_can_be_opened(show, explanation):
     page = show(explanation)
     page.click("How these maps were made")
-    assert "toybox:classifier" in page.text("dl")
+    assert "toybox:classifier" in page.text(".provenance table")
     assert json.loads(page.text("#saywhy-provenance"))["parameters"] == {"steps": 50}
 
 
@@ -519,7 +519,7 @@ def test_targets_are_put_side_by_side_when_asked(show, explained):
     page.click("All targets, side by side")
     assert page.shown(".sheet") == []
     alone = show(explained(targets=["mug"]))
-    assert "All targets, side by side" not in [box.accessible_name for box in alone.shown(".display input")]
+    assert "All targets, side by side" not in [box.accessible_name for box in alone.shown(".toolbar input")]
 
 
 def test_the_sheet_fits_a_narrow_screen_and_is_operated_by_keys(show, captions):
@@ -533,3 +533,35 @@ def test_the_sheet_fits_a_narrow_screen_and_is_operated_by_keys(show, captions):
     ActionChains(page.browser).send_keys(Keys.ARROW_RIGHT).perform()
     assert page.text("figure .title") == "a mug and a key"
     assert page.run("return document.activeElement.getAttribute('aria-label')").startswith("a mug and a key")
+
+
+# --- above the map, and how it was made -----------------------------------------------------------------------------
+
+
+def test_what_is_switched_on_scrolls_into_view(show, explanation):
+    page = show(explanation)
+    size = {"width": 420, "height": 500, "deviceScaleFactor": 1, "mobile": False}
+    page.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    page.click("Compare two maps")
+    inside = "const box = document.querySelectorAll('figure')[1].getBoundingClientRect(); return [box.top, innerHeight]"
+    WebDriverWait(page.browser, 5).until(lambda _: page.run(inside)[0] < page.run(inside)[1])
+
+
+def test_one_map_has_nothing_to_switch_on(show, explained):
+    single = show(explained({("gradcam", "layer4"): torch.rand(1, 1, 4, 4)}, ["mug"], ("mug.png",)))
+    assert single.shown(".toolbar") == []
+
+
+def test_provenance_of_several_explanations_says_once_what_they_share(show, explained, tmp_path, browser):
+    several = [explained(names=(name,)) for name in ("a.png", "b.png")]
+    for seed, one in enumerate(several):
+        one.provenance = {
+            "model": "mine",
+            "images": [one.images[0].name],
+            "seed": seed,
+            "methods": {"cam": {"relu": True}},
+        }
+    page = visit(browser, save_gallery(several, tmp_path / "many.html", "2 images"))
+    page.click("How these maps were made")
+    rows = page.texts(".provenance tr")
+    assert rows == ["model mine", "methods: cam relu yes", "a.png seed: 0", "b.png seed: 1"]

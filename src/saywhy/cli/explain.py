@@ -10,7 +10,7 @@ import typer
 
 from saywhy.cli import screen
 from saywhy.cli.expression import parse_target
-from saywhy.cli.results_folder import ResultsFolder, check_outputs, folder_of, stamp
+from saywhy.cli.results_folder import ResultsFolder, check_outputs, folder_of, shown_names, stamp
 from saywhy.errors import ImageError, InputError
 
 DEFAULT_MODEL = "toybox:classifier"
@@ -200,6 +200,7 @@ class Run:
         self._folders = [ResultsFolder(path, files, settings, self._look) for path in paths if folder_of(path)]
         self._files = [path for path in paths if not folder_of(path)]
         self._replaced = {path for path in self._files if path.exists()}
+        self._names = shown_names(files)
         self._title = f"{len(files)} image{'s' * (len(files) != 1)}"
         self._kept: list[Any] = []
         self._written: list[Path] = []
@@ -218,7 +219,7 @@ class Run:
         except ImageError as error:  # one damaged image does not stop the others
             self.failed.append(str(error))
             return
-        found = record(shown)
+        found = record(shown, self._names[file])
         self._written += [folder.add(file, shown, found) for folder in self._folders if not folder.done(file)]
         self._kept += [shown] if self._files else []
         self.records.append(found)
@@ -229,7 +230,7 @@ class Run:
     def __exit__(self, *_: object) -> None:
         """Write the pages of what is finished."""
         if self.records:
-            self._written += [folder.write_index(self._title) for folder in self._folders]
+            self._written += [folder.write_index(self._title, self.failed) for folder in self._folders]
         if self._kept:
             self._written += [_page(self._kept, path, self._look) for path in self._files]
 
@@ -350,23 +351,24 @@ def worst_of(diagnostics: Sequence[dict[str, str]]) -> str:
     return "ok" if worst is None else f"{worst['state']}: {worst['name']}"
 
 
-def record(shown: Any) -> dict[str, Any]:
-    """Return an explanation of one image, or a checked one, as JSON data."""
+def record(shown: Any, name: str | None = None) -> dict[str, Any]:
+    """Return an explanation of one image, or a checked one, as JSON data; ``name``: of the image."""
     from saywhy.view.contact import disagreement
     from saywhy.view.trust import verdict_entry
 
     explanation, tested = getattr(shown, "explanation", shown), getattr(shown, "tested", {})
     source = explanation.images[0]
+    shown_name = name or source.name
     maps = []
     for method, layer in explanation.pairs:
-        for t, name in enumerate(explanation.targets[0]):
+        for t, target in enumerate(explanation.targets[0]):
             pair = {"method": method, "layer": layer}
             probabilities = explanation.probabilities
             probability = None if probabilities is None else float(probabilities[0, t])
             maps.append(
                 {
-                    "image": source.name,
-                    "target": name,
+                    "image": shown_name,
+                    "target": target,
                     "class": int(explanation.classes[0, t]),
                     "score": float(explanation.scores[0, t]),
                     "probability": probability if probability == probability else None,  # NaN is no number of JSON
@@ -382,7 +384,7 @@ def record(shown: Any) -> dict[str, Any]:
                 | ({"verdict": verdict_entry(tested[method, layer][0][t])} if tested else {})
             )
     return {
-        "image": source.name,
+        "image": shown_name,
         "size": list(source.image.size),
         "crop_box": list(source.crop_box),
         "score": explanation.score,

@@ -1,6 +1,7 @@
 """A folder of results: a file for each image, ``results.jsonl``, and the contact sheet ``index.html``."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -64,10 +65,10 @@ class ResultsFolder:
         shown.save(file, **self._look)
         return file
 
-    def write_index(self, title: str) -> Path:
-        """Write the contact sheet of the images of this run that are finished."""
+    def write_index(self, title: str, failed: Sequence[str] = ()) -> Path:
+        """Write the contact sheet of the images of this run that are finished, and messages of those that failed."""
         rows = [self._rows[str(source)] for source in self._sources if self.done(source)]
-        write_text(self.path / INDEX, contact_html(rows, title))
+        write_text(self.path / INDEX, contact_html(rows, title, failed))
         return self.path / INDEX
 
     def _stored(self) -> list[dict[str, Any]]:
@@ -104,6 +105,19 @@ class ResultsFolder:
             names[source] = row["file"] if row else name
             taken.add(names[source])
         return names
+
+
+def shown_names(files: Sequence[Path]) -> dict[Path, str]:
+    """Return the name of each file, with as many of its folders as tell it from the others.
+
+    >>> list(shown_names([Path("a/1.png"), Path("b/1.png"), Path("b/2.png")]).values())
+    ['a/1.png', 'b/1.png', '2.png']
+    """
+    names = {file: file.name for file in files}
+    for count in range(2, max((len(file.parts) for file in files), default=0) + 1):
+        same = {name for name, times in Counter(names.values()).items() if times > 1}
+        names |= {file: Path(*file.parts[-count:]).as_posix() for file, name in names.items() if name in same}
+    return names
 
 
 def stamp(path: str | Path | None) -> str:

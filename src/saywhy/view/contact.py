@@ -48,8 +48,14 @@ def disagreement(explanation: Any) -> float | None:
     return 1 - sum(pairs) / len(pairs)
 
 
-def contact_html(rows: Sequence[dict[str, Any]], title: str) -> str:
-    """Return the page of the rows of ``results.jsonl``, without the images themselves beyond their thumbnails."""
+def contact_html(rows: Sequence[dict[str, Any]], title: str, failed: Sequence[str] = ()) -> str:
+    """Return the page of the rows of ``results.jsonl``, without the images themselves beyond their thumbnails.
+
+    Args:
+        rows: the rows, in the order of the run.
+        title: the heading.
+        failed: the messages of images that could not be read.
+    """
     style, script = text("check.css") + text("contact.css"), text("contact.js")
     return template("contact.html.j2").render(
         title=title,
@@ -58,6 +64,7 @@ def contact_html(rows: Sequence[dict[str, Any]], title: str) -> str:
         script=Markup(script),
         script_digest=digest(script),
         cards=[_card(row) for row in rows],
+        failed=failed,
     )
 
 

@@ -31,6 +31,7 @@ SCRIPTS = (
     "picker.js",
     "figure.js",
     "snapshot.js",
+    "provenance.js",
     "sheet.js",
     "viewer.js",
 )

@@ -7,6 +7,7 @@ import { Figure } from "./figure.js";
 import { boxesOf, bytes, field, floats, levelOf, scaleOf, valueAt } from "./maps.js";
 import { Picker } from "./picker.js";
 import { withText } from "./png.js";
+import { provenance } from "./provenance.js";
 import { Sheet } from "./sheet.js";
 import { snapshot } from "./snapshot.js";
 import { describe, groupName, make } from "./words.js";
@@ -82,6 +83,7 @@ class Viewer {
       demo(payload.provenance),
       this.thumbnails(),
       this.objection,
+      this.toolbar(),
       this.sheet.node,
       make(
         "div",
@@ -130,16 +132,25 @@ class Viewer {
     return make("fieldset", { className: "thumbnails", hidden: images.length < 2 }, legend, ...choices);
   }
 
+  check(label, key, opened = null) {
+    const changed = (event) => {
+      this.set(key, event.target.checked);
+      if (event.target.checked) opened?.().scrollIntoView({ block: "nearest" });
+    };
+    const input = make("input", { type: "checkbox", checked: this.state[key], onchange: changed });
+    return make("label", { className: "check" }, input, make("span", {}, label));
+  }
+
+  /** What is shown beside the map, above it; what is switched on scrolls into view. */
+  toolbar() {
+    this.sheetCheck = this.check("All targets, side by side", "sheet", () => this.sheet.node);
+    this.compareCheck = this.check("Compare two maps", "compare", () => this.figures.B.node);
+    this.differenceCheck = this.check("Show the difference, B − A", "difference", () => this.figures.difference.node);
+    const parts = [this.sheetCheck, this.compareCheck, this.differenceCheck];
+    return make("div", { className: "toolbar", role: "group", "aria-label": "View" }, ...parts);
+  }
+
   display() {
-    const check = (label, key, className = "check") =>
-      make(
-        "label",
-        { className },
-        make("input", { type: "checkbox", checked: this.state[key], onchange: (e) => this.set(key, e.target.checked) }),
-        make("span", {}, label),
-      );
-    this.differenceCheck = check("Show the difference, B − A", "difference");
-    this.sheetCheck = check("All targets, side by side", "sheet");
     return make(
       "fieldset",
       { className: "display" },
@@ -150,11 +161,10 @@ class Viewer {
       make(
         "div",
         { className: "checks" },
-        check("Mark the peak", "peak"),
-        check("Draw the box", "box"),
-        check("Image in grey", "grey"),
+        this.check("Mark the peak", "peak"),
+        this.check("Draw the box", "box"),
+        this.check("Image in grey", "grey"),
       ),
-      make("div", { className: "checks" }, check("Compare two maps", "compare"), this.differenceCheck, this.sheetCheck),
       make("button", { type: "button", onclick: () => this.download() }, "Download as PNG"),
     );
   }
@@ -271,6 +281,7 @@ class Viewer {
 
   draw() {
     const { compare, difference, sheet } = this.state;
+    this.compareCheck.hidden = !compare && this.source.maps.length < 2;
     this.differenceCheck.hidden = !compare;
     this.sheetCheck.hidden = this.sheet.maps.length < 2;
     this.sheet.show(sheet);
@@ -402,28 +413,6 @@ function counted({ images }) {
 function demo(records) {
   const about = [records, ...Object.values(records ?? {}).flat()].find((one) => one?.knows_only);
   return about ? make("p", { className: "notice" }, `${about.model} is a demo model: it knows only ${about.knows_only}.`) : null;
-}
-
-/** A value of the provenance as text: flat lists in one line, nested values as JSON. */
-function asText(value) {
-  if (typeof value !== "object" || value === null) return String(value);
-  const flat = Object.values(value).every((item) => typeof item !== "object" || item === null);
-  if (!flat) return JSON.stringify(value, null, 2);
-  return Array.isArray(value) ? value.join(", ") : Object.entries(value).map((pair) => pair.join(": ")).join(", ");
-}
-
-/** The provenance of the maps, folded. */
-function provenance(records) {
-  const rows = Object.entries(records ?? {}).flatMap(([key, value]) => [
-    make("dt", {}, key.replaceAll("_", " ")),
-    make("dd", {}, asText(value)),
-  ]);
-  return make(
-    "details",
-    { className: "provenance", hidden: !rows.length },
-    make("summary", {}, "How these maps were made"),
-    make("dl", {}, ...rows),
-  );
 }
 
 const data = document.getElementById("saywhy-data");
