@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 from torch import Tensor, nn
@@ -119,6 +120,19 @@ class TextualExplanation:
     def __str__(self) -> str:
         return "\n\n".join(str(one) for row in self.words for one in row)
 
+    def save(self, path: "str | os.PathLike[str]") -> Path:
+        """Write a page (``.html``) that shows each channel by crops of the images that activate it most.
+
+        Raises:
+            InputError: the suffix is another one.
+            WriteError: the file cannot be written.
+        """
+        file = file_path("path", path)
+        if file.suffix.lower() != ".html":
+            raise InputError(f"'{file}': the suffix must be .html, got '{file.suffix}'.")
+        resolve_name("saywhy.view.textual:save_textual")(self, file)  # the view imports this package
+        return file
+
 
 def textual(
     model: "str | nn.Module | Model",
@@ -128,7 +142,7 @@ def textual(
     *,
     count: int = 5,
     concepts: "Mapping[int, Any] | str | os.PathLike[str] | None" = None,
-    folder: "str | os.PathLike[str] | None" = None,
+    folder: "str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None" = None,
     examples: int = 3,
     least_iou: float | int = LEAST_IOU,
     score: ScoreKind | None = None,
@@ -147,7 +161,7 @@ def textual(
         count: number of channels of highest, and of lowest importance.
         concepts: names of channels (e.g. from Network Dissection): a mapping from channel indices, or a JSON file with
             such an object. Each is a name, or ``{"name": "fur", "iou": 0.12}``.
-        folder: of images; channels are also described by the images that activate them most.
+        folder: of images, or a list of images; channels are also described by those that activate them most.
         examples: number of these images per channel.
         least_iou: names with a lower ``iou`` are not used; 0.05 in the paper.
         score: the kind of class score; None is the logit.
@@ -175,9 +189,10 @@ def textual(
     count, examples = whole_number("count", count, 1), whole_number("examples", examples, 1)
     least_iou = real_number("least_iou", least_iou, 0, 1)
     named = names_of(concepts, least_iou) if concepts is not None else {}
-    if folder is not None and not Path(folder).is_dir():
+    if isinstance(folder, str | os.PathLike) and not Path(folder).is_dir():
         raise InputError(f"folder must be a folder of images, but '{os.fspath(folder)}' is none.")
-    files = list(images_in([folder])) if folder is not None else []
+    given = [folder] if isinstance(folder, str | os.PathLike) else folder or []
+    files = list(images_in(list(given))) if given else []
     config = ExplainConfig(as_target(target), layer=layer, layout=layout, score=score, output=output)
     runner, batch = prepare(model, inputs, config)
     captured, target_scores, (candidate,) = runner.capture(batch)
