@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from saywhy.cli import screen
-from saywhy.cli.explain import Device, ModelName, Weights, parameters_of, print_table, record, writer_of
+from saywhy.cli.explain import Device, Weights, parameters_of, print_table, record, writer_of
 from saywhy.cli.expression import parse_target
 
 PAGE = Path("ask.html")
@@ -20,7 +20,14 @@ def ask(
     question: Annotated[
         str, typer.Argument(help="A question, in words of the model's vocabulary.", show_default=False)
     ],
-    model: ModelName = "toybox:ucam",
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model",
+            "-m",
+            help="toybox:ucam, toybox:vqa (drawn scenes), or FILE.py:FUNCTION that returns a saywhy.Model with texts.",
+        ),
+    ] = "toybox:ucam",
     weights: Weights = None,
     device: Device = None,
     answer: Annotated[

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from saywhy.cli import screen
-from saywhy.cli.explain import Device, ModelName, Weights, parameters_of, print_table, record, writer_of
+from saywhy.cli.explain import Device, Weights, parameters_of, print_table, record, writer_of
 from saywhy.errors import InputError
 
 PAGE = Path("caption.html")
@@ -19,7 +19,14 @@ MOST = 60
 
 def caption(
     image: Annotated[Path, typer.Argument(help="An image.", show_default=False)],
-    model: ModelName = "toybox:captioner",
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model",
+            "-m",
+            help="toybox:captioner (drawn scenes), or FILE.py:FUNCTION that returns a captioning model.",
+        ),
+    ] = "toybox:captioner",
     weights: Weights = None,
     device: Device = None,
     text: Annotated[

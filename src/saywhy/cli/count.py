@@ -10,7 +10,7 @@ import typer
 from saywhy.cli import screen
 from saywhy.cli.count_output import answers, map_record, print_answers, print_counts, print_objects
 from saywhy.cli.count_request import CountRequest
-from saywhy.cli.explain import PAGE, Device, ModelName, Weights, parameters_of, print_table
+from saywhy.cli.explain import PAGE, Device, Weights, parameters_of, print_table
 from saywhy.errors import ImageError, InputError
 
 TABLES = (".csv", ".json")
@@ -29,7 +29,14 @@ def count(
         list[str] | None,
         typer.Option("--of", help="What to count: 'mugs', 'people', 'animals'; the largest by default. Repeatable."),
     ] = None,
-    model: ModelName = "toybox:counter",
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model",
+            "-m",
+            help="counter:FILE (`saywhy train counter`), a detector (torchvision:NAME, FILE.py:FUNCTION), or the demo.",
+        ),
+    ] = "toybox:counter",
     weights: Weights = None,
     device: Device = None,
     method: Annotated[list[str] | None, typer.Option("--method", help="See `saywhy methods`. Repeatable.")] = None,

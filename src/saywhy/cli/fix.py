@@ -6,7 +6,7 @@ from typing import Annotated, Any, get_args
 import typer
 
 from saywhy.cli import screen
-from saywhy.cli.explain import DEFAULT_MODEL, ModelName, Weights
+from saywhy.cli.explain import DEFAULT_MODEL, Weights
 from saywhy.fixing.augment import HintedAugmentation
 from saywhy.fixing.methods import FIX_METHODS
 from saywhy.fixing.train import DEFAULT_AUGMENTATION
@@ -28,7 +28,9 @@ def fix(
             help="What matters: a folder of masks or VOC files, COCO instances, or strokes.", show_default=False
         ),
     ],
-    model: ModelName = DEFAULT_MODEL,
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="The classifier: torchvision:NAME, timm:NAME or FILE.py:FUNCTION.")
+    ] = DEFAULT_MODEL,
     weights: Weights = None,
     method: Annotated[str, typer.Option("--method", help=f"One of {', '.join(FIX_METHODS)}.")] = "hint",
     with_: Annotated[

@@ -7,7 +7,7 @@ import typer
 
 from saywhy.cli import screen
 from saywhy.cli.caption import shape_of
-from saywhy.cli.explain import Device, ModelName, Weights, parameters_of, record, worst_of, writer_of
+from saywhy.cli.explain import Device, Weights, parameters_of, record, worst_of, writer_of
 from saywhy.errors import InputError
 
 PAGE = Path("questions.html")
@@ -16,7 +16,14 @@ PAGE = Path("questions.html")
 
 def questions(
     image: Annotated[Path, typer.Argument(help="An image.", show_default=False)],
-    model: ModelName = "toybox:questioner",
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model",
+            "-m",
+            help="toybox:questioner (drawn scenes), or FILE.py:FUNCTION that returns a model of questions.",
+        ),
+    ] = "toybox:questioner",
     weights: Weights = None,
     device: Device = None,
     diverse: Annotated[
