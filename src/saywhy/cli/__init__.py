@@ -54,7 +54,7 @@ class _Commands(TyperGroup):
 app = typer.Typer(
     name="saywhy",
     cls=_Commands,
-    help="Ask a vision model why it said that, and see the answer on the picture.",
+    help="Ask a vision model why it said that. See the answer on the picture.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -86,7 +86,7 @@ for command in (
 def version(
     show: bool = typer.Option(False, "--version", help="Print the version and exit.", is_eager=True),
 ) -> None:
-    """Ask a vision model why it said that, and see the answer on the picture."""
+    """Ask a vision model why it said that. See the answer on the picture."""
     if show:
         from importlib.metadata import version as installed
 
