@@ -249,6 +249,15 @@ def table(rows: Sequence[Row], count: int, outcomes: Sequence[variations.Outcome
     return "\n".join(lines) + "\n"
 
 
+def as_markdown(text: str) -> str:
+    """Return text of docstrings with the marks of Markdown.
+
+    >>> as_markdown("``forward`` of :mod:`research.benchmarks`")
+    '`forward` of `research.benchmarks`'
+    """
+    return re.sub(r":\w+:`([^`]+)`", r"`\1`", text).replace("``", "`")
+
+
 def _paragraph(number: int) -> str:
     """Return a paragraph of this module's docstring on one line."""
     return " ".join((__doc__ or "").split("\n\n")[number].split())
@@ -341,7 +350,7 @@ def main(
     known = known_rows(kept)
     rows = [known[a.key] for a in (chosen if sample else every) if a.key in known]
     with atomic_write(out) as temporary:
-        temporary.write_text(table(rows, len(every), outcomes), encoding="utf-8")
+        temporary.write_text(as_markdown(table(rows, len(every), outcomes)), encoding="utf-8")
     states = Counter(row.state for row in rows)
     faults = sum(one.state in variations.FAULTS for one in outcomes)
     typer.echo(
