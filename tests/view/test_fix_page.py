@@ -138,6 +138,7 @@ def test_opens_without_an_error(show, pages, name):
     assert len(loaded) == 6
     assert all(loaded)
     assert page.text("h1") == "Did the hints help?"
+    assert page.violations() == []
 
 
 @pytest.mark.browser

@@ -81,6 +81,14 @@ class Page:
             value,
         )
 
+    def violations(self) -> list[tuple[str, list[str]]]:
+        """What axe-core finds: the rule, and the elements that break it; skips without axe-core."""
+        package = pytest.importorskip("axe_core_python.selenium")
+        # The driver evaluates the script: the page's own policy forbids inserted ones.
+        self.run((Path(package.__file__).parent / "axe.min.js").read_text(encoding="utf-8"))
+        found = self.browser.execute_async_script("axe.run().then(arguments[arguments.length - 1])")
+        return [(one["id"], [node["html"] for node in one["nodes"]]) for one in found["violations"]]
+
     def text(self, selector: str) -> str:
         return str(self.run("return document.querySelector(arguments[0]).textContent", selector))
 
