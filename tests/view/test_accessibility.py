@@ -10,6 +10,7 @@ pytest.importorskip("selenium")
 from viewer_page import Page
 
 from saywhy.view import save_html
+from saywhy.view.chapters import Chapter, save_chapters
 from saywhy.view.contact import contact_html
 from saywhy.view.gallery import save_gallery
 
@@ -27,6 +28,11 @@ def gallery(explained: Callable[..., Any], folder: Path) -> Path:
     return save_gallery(several, folder / "gallery.html", "2 images")
 
 
+def chapters(explained: Callable[..., Any], folder: Path) -> Path:
+    parts = [Chapter(heading, "What it is.", [explained()]) for heading in ("one", "two")]
+    return save_chapters("Chapters", "All of them.", parts, folder / "chapters.html")
+
+
 def contact(explained: Callable[..., Any], folder: Path) -> Path:
     verdict = {"passed": False, "summary": "failed 1 of 6 checks"}
     maps = [{"target": "cat", "probability": 0.4, "diagnostics": [{"state": "bad"}], "verdict": verdict}]
@@ -37,7 +43,7 @@ def contact(explained: Callable[..., Any], folder: Path) -> Path:
 
 @pytest.mark.parametrize("width", [390, 1280])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("page", [viewer, gallery, contact])
+@pytest.mark.parametrize("page", [viewer, gallery, chapters, contact])
 def test_axe_finds_nothing(browser: Any, explained: Any, tmp_path: Path, page: Any, scheme: str, width: int) -> None:
     size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)

@@ -76,6 +76,7 @@ class Viewer {
 
   page() {
     const { payload } = this;
+    const region = (name) => (payload.chapter ? `${name}: ${payload.title}` : name); // each on a page has its own name
     return [
       payload.chapter
         ? null
@@ -88,10 +89,10 @@ class Viewer {
       make(
         "div",
         { className: "layout" },
-        make("section", { className: "stage", "aria-label": "Maps" }, ...Object.values(this.figures).map((f) => f.node)),
+        make("section", { className: "stage", "aria-label": region("Maps") }, ...Object.values(this.figures).map((f) => f.node)),
         make(
           "section",
-          { className: "controls", "aria-label": "Controls" },
+          { className: "controls", "aria-label": region("Controls") },
           this.pickers.A.node,
           this.pickers.B.node,
           this.certainty,
@@ -147,7 +148,7 @@ class Viewer {
     this.compareCheck = this.check("Compare two maps", "compare", () => this.figures.B.node);
     this.differenceCheck = this.check("Show the difference, B − A", "difference", () => this.figures.difference.node);
     const parts = [this.sheetCheck, this.compareCheck, this.differenceCheck];
-    return make("div", { className: "toolbar", role: "group", "aria-label": "View" }, ...parts);
+    return make("div", { className: "toolbar", role: "group", "aria-label": this.payload.chapter ? `View: ${this.payload.title}` : "View" }, ...parts);
   }
 
   display() {
