@@ -102,6 +102,24 @@ def test_ctrl_c_keeps_what_is_done(run, model, tmp_path, monkeypatch):
     assert len(list(csv.DictReader((tmp_path / "c.csv").read_text().splitlines()))) == 4
 
 
+def test_a_plural_is_the_row_of_its_class(run, model, noise):
+    ran = run("count", noise, "-m", model, "--of", "cats", "--of", "cats and dogs", "-o", "a.png")
+    rows = [line.split()[1:3] for line in ran.out.splitlines()]
+    assert sum(row[0] in ("cat", "cats") and row[1] != "and" for row in rows) == 2  # of the counts, and of the maps
+    assert "cats and dogs: cat, dog together" in ran.err
+    assert "probability" not in ran.out
+
+
+def test_tables_name_the_images_that_were_left_out(run, model, tmp_path):
+    (tmp_path / "photos" / "bad.png").write_bytes(b"no image")
+    for name in ("c.csv", "c.json"):
+        assert run("count", "photos", "-m", model, "-o", name).code == 1
+        assert run("count", "photos", "-m", model, "-o", name).code == 1  # the table is read and gone on with
+    rows = list(csv.DictReader((tmp_path / "c.csv").read_text().splitlines()))
+    assert [row["image"] for row in rows if not row["total"]] == ["photos/bad.png"]
+    assert list(json.loads((tmp_path / "c.json").read_text())["failed"]) == ["photos/bad.png"]
+
+
 def test_damaged_images_are_named_and_the_others_counted(run, model, tmp_path):
     (tmp_path / "photos" / "bad.png").write_bytes(b"no image")
     for words in (("-o", "c.csv"), ("-o", "c.html")):
@@ -115,7 +133,7 @@ def test_damaged_images_are_named_and_the_others_counted(run, model, tmp_path):
     ("words", "says"),
     [
         (("--of", "mugz"), "no class is named by 'mugz'; nearest: 'mug'"),
-        (("-o", "x.txt"), "expected .csv, .json, .html, .png or .npz"),
+        (("-o", "x.txt"), "expected .csv, .json, .html, .png, .jpg or .npz"),
         (("-o", "x.csv", "--method", "gradcam"), "a table has counts only"),
         (("-o", "mine.csv"), "is no table of counts that was written here"),
         (("-m", "mine.py:network"), "is a count"),

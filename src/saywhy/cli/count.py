@@ -174,7 +174,7 @@ def _table(
 
     known = [] if output is None else read_counted(output)
     rows: list[CountRow] = []
-    failed: list[str] = []
+    failed: dict[str, str] = {}
     stopped = False
     with screen.noted_warnings(), screen.Steps(len(files) + 1) as steps:
         steps.now(f"loading {model}")
@@ -188,19 +188,19 @@ def _table(
                 known=known,
                 batch_size=batch_size,
                 threshold=threshold,
-                failed=failed.append,
+                failed=failed.__setitem__,
             ):
                 rows.append(row)
                 steps.now(f"counted {Path(row.image).name}")
                 steps.done()
                 if output is not None and len(rows) % (4 * batch_size) == 0:
-                    write_counts(_with_rest(rows, known), output)
+                    write_counts(_with_rest(rows, known), output, failed)
         except KeyboardInterrupt:
             stopped = True
     if output is not None and rows:
-        write_counts(_with_rest(rows, known) if stopped else rows, output)
+        write_counts(_with_rest(rows, known) if stopped else rows, output, failed)
     if as_json:
-        screen.say_json(record_of(rows))
+        screen.say_json(record_of(rows, failed))
     elif rows:
         _print_table(rows, columns)
     if output is not None and rows:
@@ -209,7 +209,7 @@ def _table(
         done = "The same command goes on." if output is not None else "Give -o FILE.csv to go on later."
         screen.failure(f"stopped after {len(rows)} of {len(files)} images. {done}")
         raise typer.Exit(130)
-    _fail(failed)
+    _fail(list(failed.values()))
 
 
 def _with_rest(rows: Sequence[Any], known: Sequence[Any]) -> list[Any]:

@@ -19,12 +19,21 @@ def print_counts(found: Sequence[Any]) -> None:
     numbers = ("count", "before rounding")
     table = screen.table("image", "object", *numbers, "interval", right=numbers)
     for one in found:
-        rows = [each for each in one.counts if each.count]
-        rows += [each for each in one.explained if each not in rows]
+        asked = {each.labels: each for each in one.explained}  # "apples" is the row of the class "apple"
+        rows = [asked.pop(each.labels, each) for each in one.counts if each.count or each.labels in asked]
+        rows += asked.values()
         for each in rows:
             name = one.explanation.images[0].name
             table.add_row(name, each.name, each.count, f"{each.raw:.2f}", interval_text(each))
     screen.show(table)
+    for name, labels in dict.fromkeys((each.name, each.labels) for one in found for each in one.explained):
+        if len(labels) > 1:
+            screen.note(f"{name}: {', '.join(labels)} together")
+    explained = (
+        (score, each) for one in found for score, each in zip(one.explanation.scores[0], one.explained, strict=True)
+    )
+    if any(abs(float(score) - each.raw) > 0.05 for score, each in explained):
+        screen.note("maps explain the sum of the cells; the count takes negative cells as zero")
     if all(each.interval is None for one in found for each in one.counts):
         screen.note("no interval: this network has no errors of validation images with its weights")
 

@@ -315,8 +315,10 @@ def print_rows(rows: Sequence[dict[str, Any]], kind: str) -> None:
     """
     from saywhy.view.legend import percent
 
-    numbers = ("probability", "score" if kind == "logit" else f"score ({kind})", "peak x, y")
+    numbers: tuple[str, ...] = ("probability", "score" if kind == "logit" else f"score ({kind})", "peak x, y")
     tested = all("verdict" in row for row in rows)
+    # Targets that are no classes have no probability.
+    numbers = numbers if any(row["probability"] is not None for row in rows) else numbers[1:]
     heads = ("image", "target", *numbers, "method", "layer", "technical checks", *["can it be trusted?"] * tested)
     table = screen.table(*heads, right=numbers, whole=("method",))
     last = None
@@ -328,7 +330,7 @@ def print_rows(rows: Sequence[dict[str, Any]], kind: str) -> None:
         table.add_row(
             "" if repeated else row["image"],
             row["target"],
-            "" if row["probability"] is None else percent(row["probability"]),
+            *(["" if row["probability"] is None else percent(row["probability"])] if "probability" in numbers else []),
             f"{row['score']:.3g}",
             "none" if peak is None else f"{int(peak[0])}, {int(peak[1])}",
             row["method"],

@@ -105,6 +105,8 @@ def run_cli():
         (("toybox:counter", "--kind", "glance"), "--kind is an option of `saywhy train counter`"),
         (("counter", "--data", "toybox:val", "--size", "axb"), "expected HEIGHTxWIDTH"),
         (("counter", "--data", "toybox:val", "-o", "w.pt"), "expected a .safetensors file"),
+        (("counter", "--data", "voc:nowhere", "--kind", "foo"), "kind must be"),
+        (("counter", "--data", "voc:nowhere", "--kind", "glance", "--grid", 3), "a grid of 1, got a grid of 3"),
     ],
 )
 def test_invalid_options_fail_with_a_message(run_cli, words, says):

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 from saywhy.errors import ImageError, InputError, SaywhyError, SaywhyWarning, first_line
 from saywhy.explainer.config import ExplainConfig
@@ -49,7 +48,7 @@ def count_images(
     known: Sequence[CountRow] = (),
     batch_size: int = 32,
     threshold: float = 0.5,
-    failed: Callable[[str], object] | None = None,
+    failed: Callable[[str, str], object] | None = None,
 ) -> Iterator[CountRow]:
     """Count the objects in image files, a batch at a time and without maps; yield a row for each, in their order.
 
@@ -62,7 +61,8 @@ def count_images(
         known: rows of an earlier call.
         batch_size: the images of one pass.
         threshold: of a detector's boxes.
-        failed: called with the message of an image that cannot be read, which is then left out; None raises it.
+        failed: called with the path and the message of an image that cannot be read, which is then left out; None
+            raises it.
 
     Raises:
         ImageError: an image cannot be read, and ``failed`` is None.
@@ -92,7 +92,7 @@ def count_images(
                 digests.append(_digest(path))
                 part.append(path)
             except SaywhyError as error:
-                _tell(error, failed)
+                _tell(path, error, failed)
         new = [path for path, digest in zip(part, digests, strict=True) if (path, digest) not in earlier]
         found = _counted(model, new, threshold, failed) if new else {}
         for path, digest in zip(part, digests, strict=True):
@@ -114,7 +114,7 @@ def totals(rows: Sequence[CountRow]) -> dict[str, int]:
 
 
 def _counted(
-    model: Model, paths: Sequence[str], threshold: float, failed: Callable[[str], object] | None
+    model: Model, paths: Sequence[str], threshold: float, failed: Callable[[str, str], object] | None
 ) -> dict[str, tuple[ObjectCount, ...]]:
     """Return the counts of images by path; where they are no batch, one by one."""
     if len(paths) > 1:
@@ -130,7 +130,7 @@ def _counted(
         try:
             found |= _of_batch(model, [path], threshold)
         except ImageError as error:
-            _tell(error, failed)
+            _tell(path, error, failed)
     return found
 
 
@@ -153,7 +153,7 @@ def _digest(path: str) -> str:
         ) from error
 
 
-def _tell(error: SaywhyError, failed: Callable[[str], Any] | None) -> None:
+def _tell(path: str, error: SaywhyError, failed: Callable[[str, str], object] | None) -> None:
     if failed is None:
         raise error
-    failed(str(error))
+    failed(path, str(error))

@@ -163,7 +163,7 @@ def _of_phrase(phrase: Sequence[str], behind: tuple[str, ...], labels: Sequence[
         if attributes:
             why = f"a counter of classes cannot restrict '{noun}' by {', '.join(map(repr, attributes))}"
             return CountRoute("attribute", noun, (), attributes, why)
-        several = classes.kind in ("super-category", "all")
+        several = classes.kind in ("super-category", "several", "all")
         return CountRoute("super-category" if several else "class", noun, classes.labels)
     return CountRoute("unmatched", phrase[-1], (), (*phrase[:-1], *behind), reason)
 

@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,13 @@ TOTAL = "total"
 """The name of the last row, whose digest is empty, and of the last column."""
 
 
-def write_counts(rows: Sequence[CountRow], path: Path) -> Path:
+def write_counts(rows: Sequence[CountRow], path: Path, failed: Mapping[str, str] | None = None) -> Path:
     """Write rows and totals as ``.csv`` or ``.json``, atomically; return the path.
+
+    Args:
+        rows: the counted images.
+        path: the file.
+        failed: messages of images that cannot be read; in a CSV they are rows without counts.
 
     Raises:
         InputError: the suffix is neither, or a class has the name of another column.
@@ -38,7 +43,7 @@ def write_counts(rows: Sequence[CountRow], path: Path) -> Path:
     True
     """
     if path.suffix.lower() == ".json":
-        write_text(path, json.dumps(record_of(rows), ensure_ascii=False, indent=1) + "\n")
+        write_text(path, json.dumps(record_of(rows, failed), ensure_ascii=False, indent=1) + "\n")
         return path
     _check_suffix(path)
     sums = totals(rows)
@@ -51,18 +56,25 @@ def write_counts(rows: Sequence[CountRow], path: Path) -> Path:
     for row in rows:
         cells = [row.counts.get(name, "") for name in sums]
         table.writerow([row.image, row.digest, row.model, row.weights, *cells, row.total])
+    for image in failed or ():
+        table.writerow([image, "", "", "", *[""] * len(sums), ""])
     table.writerow([TOTAL, "", "", "", *sums.values(), sum(sums.values())])
     write_text(path, buffer.getvalue())
     return path
 
 
-def record_of(rows: Sequence[CountRow]) -> dict[str, Any]:
-    """Return rows and totals as plain data for JSON."""
+def record_of(rows: Sequence[CountRow], failed: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Return rows, totals and failures as plain data for JSON."""
     images = [
         {**{name: getattr(row, name) for name in COLUMNS}, "counts": dict(row.counts), "total": row.total}
         for row in rows
     ]
-    return {"images": images, "totals": totals(rows), "total": sum(row.total for row in rows)}
+    return {
+        "images": images,
+        "totals": totals(rows),
+        "total": sum(row.total for row in rows),
+        "failed": dict(failed or {}),
+    }
 
 
 def read_counted(path: Path) -> list[CountRow]:
@@ -105,7 +117,7 @@ def _of_csv(text: str) -> list[CountRow]:
     for line in lines[1:]:
         if len(line) != len(head):
             raise ValueError(f"a line has {len(line)} cells instead of {len(head)}")
-        if line[1]:  # the last row has no digest
+        if line[1]:  # images that could not be read, and the totals, have no digest
             image, digest, model, weights, *cells, _ = line
             counts = {name: _whole(int(cell)) for name, cell in zip(names, cells, strict=True) if cell}
             rows.append(CountRow(image, digest, model, weights, counts))

@@ -12,8 +12,9 @@ from typing import Literal
 from saywhy.errors import InputError, nearest
 from saywhy.validation import short_repr
 
-NounKind = Literal["class", "alias", "super-category", "all"]
-"""How a noun names classes: one by its name, one by another word, several together, or every class ("things")."""
+NounKind = Literal["class", "alias", "super-category", "several", "all"]
+"""How a noun names classes: one by its name, one by another word, the members of a super-category, several nouns
+("cats and dogs"), or every class ("things")."""
 
 IRREGULAR = {
     "children": "child", "feet": "foot", "geese": "goose", "knives": "knife", "leaves": "leaf", "loaves": "loaf",
@@ -115,7 +116,8 @@ def noun_classes(noun: str, labels: Sequence[str]) -> NounClasses:
     """Return the classes that a noun names.
 
     Names are compared without case, spaces and hyphens, first that of a class, then another word for one, then a
-    super-category, whose members are summed, then "things", which are all classes.
+    super-category, whose members are summed, then "things", which are all classes; "cats and dogs" are the classes of
+    each noun.
 
     Raises:
         InputError: no class fits; the message has the nearest names.
@@ -123,6 +125,8 @@ def noun_classes(noun: str, labels: Sequence[str]) -> NounClasses:
     >>> noun_classes("women", ["person", "dog"])
     NounClasses(noun='women', labels=('person',), kind='alias')
     >>> noun_classes("animals", ["cow", "person", "dog"]).labels
+    ('cow', 'dog')
+    >>> noun_classes("dogs and cows", ["cow", "person", "dog"]).labels
     ('cow', 'dog')
     """
     names = {_key(label): label for label in reversed(list(labels))}
@@ -143,6 +147,10 @@ def noun_classes(noun: str, labels: Sequence[str]) -> NounClasses:
             return NounClasses(noun, tuple(found), "super-category")
     if EVERYTHING & set(wanted) and labels:
         return NounClasses(noun, tuple(labels), "all")
+    parts = [part for part in re.split(r"\s*,\s*(?:and\s+)?|\s+and\s+|\s*&\s*", noun) if part] if wanted else []
+    if len(parts) > 1:
+        named = {label for part in parts for label in noun_classes(part, labels).labels}
+        return NounClasses(noun, tuple(label for label in labels if label in named), "several")
     near = nearest(wanted[-1], labels) if wanted else []
     others = f"none; classes: {', '.join(map(repr, labels[:8]))}{' …' if len(labels) > 8 else ''}"
     listed = ", ".join(map(repr, near)) or others

@@ -28,7 +28,7 @@ from saywhy.tasks.counting.stored_counter import ENTRY, CounterDescription, Coun
 from saywhy.tasks.counting.train import COUNTER_PLAN, learn_counter, predict_counts
 from saywhy.training.checkpoint import check_name, remove_checkpoint, save_weights
 from saywhy.training.loop import HERE, Devices
-from saywhy.validation import whole_number
+from saywhy.validation import validate, whole_number
 
 ERRORS = {"mRMSE": mrmse, "mRMSE-nz": mrmse_nz, "m-relRMSE": m_relrmse, "m-relRMSE-nz": m_relrmse_nz}
 """The four errors, by the names in the metadata."""
@@ -57,6 +57,9 @@ class CounterSettings:
         steps: the number of steps.
         rate: the learning rate.
         seed: of weights and order.
+
+    Raises:
+        InputError: a setting has another value.
     """
 
     kind: CountHeadKind = "sequential"
@@ -68,6 +71,13 @@ class CounterSettings:
     steps: int = 1500
     rate: float = 1e-3
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        validate("kind", self.kind, CountHeadKind)
+        for name, least in (("grid", 1), ("hidden", 1), ("steps", 1)):
+            whole_number(name, getattr(self, name), least)
+        if self.kind == "glance" and self.grid != 1:
+            raise InputError(f"glancing takes the whole image, a grid of 1, got a grid of {self.grid}.")
 
 
 class ImageSubset:
