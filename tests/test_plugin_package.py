@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 USED = """
 import json, torch, saywhy
-from saywhy.cli.expression import parse_target
+from saywhy.targets.expression import parse_target
 from saywhy.datasets.load import open_dataset
 from saywhy.methods import METHODS
 from saywhy.tasks.registry import find_task

@@ -8,10 +8,10 @@ import torch
 
 import saywhy
 from oracles.networks import TinyNetwork
-from saywhy.cli.expression import parse_target
 from saywhy.concepts.textual import names_of
 from saywhy.errors import SaywhyError
 from saywhy.metrics import measure
+from saywhy.targets.expression import parse_target
 
 LONG = "9" * 5000
 HUGE = 10**5000

@@ -1,8 +1,9 @@
 """Reading images of every common kind as upright 8-bit RGB, or refusing them with the reason."""
 
+import io
 import os
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,14 +49,14 @@ class SourceImage:
 
 
 def read_image(source: Any) -> Image.Image:
-    """Read an image from a path, a PIL image or a numpy array, upright and RGB.
+    """Read an image from a path, the bytes of a file, a PIL image or a numpy array, upright and RGB.
 
     Transparent images are put on white, animated ones give their first frame, 16 bits are scaled to 8 (not cut
     off, as Pillow's own conversion does), CMYK and palettes are converted, and the camera's rotation is applied.
 
     Args:
-        source: a path, a ``PIL.Image.Image``, or an array [height, width] or [height, width, 1, 3 or 4]: integers
-            0 to 255, or floats 0 to 1.
+        source: a path, bytes, a ``PIL.Image.Image``, or an array [height, width] or [height, width, 1, 3 or 4]:
+            integers 0 to 255, or floats 0 to 1.
 
     Raises:
         ImageError: there is no such file, or it is not an image, damaged, or too large.
@@ -68,23 +69,35 @@ def read_image(source: Any) -> Image.Image:
         return _decode(source, f"'{getattr(source, 'filename', '') or 'the PIL image'}'")
     if isinstance(source, np.ndarray):
         return _as_rgb(_from_array(source))
+    if isinstance(source, bytes):
+        return _read_file(io.BytesIO(source), "the file", "")
     if not isinstance(source, str | os.PathLike):
         raise InputError(f"an image must be a path, a PIL image or a numpy array, got {type(source).__name__}.")
     path = _existing_file(source)
+    return _read_file(path, f"'{path}'", _looks_like)
+
+
+def _read_file(file: "Path | io.BytesIO", name: str, hint: "Callable[[Path], str] | str") -> Image.Image:
+    """Read an image file.
+
+    Raises:
+        ImageError: it is not an image, damaged, or too large.
+    """
     try:
         # Pillow warns of size and metadata, which are checked here.
-        with ignored_warnings(module=r"PIL\b"), Image.open(path) as opened:
-            return _decode(opened, f"'{path}'")
+        with ignored_warnings(module=r"PIL\b"), Image.open(file) as opened:
+            return _decode(opened, name)
     except UnidentifiedImageError as error:
-        raise ImageError(f"'{path}' is not an image that can be read{_looks_like(path)}.") from error
+        seems = hint if isinstance(hint, str) else hint(file)  # type: ignore[arg-type]
+        raise ImageError(f"{name} is not an image that can be read{seems}.") from error
     except Image.DecompressionBombError as error:
-        raise ImageError(f"'{path}' is refused, because it may be a decompression bomb: {error}") from error
+        raise ImageError(f"{name} is refused, because it may be a decompression bomb: {error}") from error
     except PermissionError as error:
-        raise ImageError(f"'{path}' cannot be read: {error.strerror}.") from error
+        raise ImageError(f"{name} cannot be read: {error.strerror}.") from error
     except ImageError:
         raise
     except Exception as error:  # Pillow's readers raise any error for a damaged header
-        raise _damaged_error(f"'{path}'", error) from error
+        raise _damaged_error(name, error) from error
 
 
 def images_in(sources: Iterable[str | os.PathLike[str]]) -> Iterator[Path]:

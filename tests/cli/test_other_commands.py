@@ -23,7 +23,6 @@ from rich.console import Console
 
 import saywhy
 from saywhy.cli import screen as screens
-from saywhy.cli.expression import parse_target
 from saywhy.cli.pages import methods_page
 from saywhy.datasets.registry import READERS
 from saywhy.explainer.config import ARGUMENTS
@@ -31,6 +30,7 @@ from saywhy.methods import METHODS, Method, find_method
 from saywhy.methods.guide import GUIDE
 from saywhy.models import SOURCES
 from saywhy.targets import TARGETS
+from saywhy.targets.expression import parse_target
 from saywhy.tasks.registry import TASKS
 
 Run = Callable[..., Any]

@@ -25,7 +25,6 @@ from kinds import ATTENTION, HEADS
 from oracles.networks import TinyNetwork, TinyTransformer
 from saywhy.alignment.hint_files import read_hints
 from saywhy.cli.explain import parameter_of
-from saywhy.cli.expression import parse_target
 from saywhy.concepts.textual import names_of
 from saywhy.datasets.load import open_dataset
 from saywhy.datasets.load_labelled import read_labelled
@@ -35,6 +34,7 @@ from saywhy.metrics import METRICS, measure
 from saywhy.models.uncertainty_reference import UncertaintyReference
 from saywhy.models.weights import load_weights
 from saywhy.targets import Class, Top
+from saywhy.targets.expression import parse_target
 from saywhy.tasks.captioning.coco_captions import read_captions
 from saywhy.tasks.region_features import read_region_tsv
 from saywhy.tasks.vqa.vqa_dataset import read_annotations, read_questions, read_results

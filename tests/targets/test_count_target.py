@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 import saywhy
-from saywhy.cli.expression import parse_target
 from saywhy.engine.layout import Layout
 from saywhy.errors import TargetError
 from saywhy.output import ModelOutput, NoClassScores
 from saywhy.targets import Count
+from saywhy.targets.expression import parse_target
 
 LABELS = ("cat", "mug")
 CELLS = torch.tensor([[[1.0, -0.5], [0.25, 2.0]], [[0.0, 0.0], [3.0, -1.0]]])

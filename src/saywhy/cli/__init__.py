@@ -19,6 +19,7 @@ from saywhy.cli.fix import fix
 from saywhy.cli.questions import questions
 from saywhy.cli.score_counts import score_counts
 from saywhy.cli.screen import failure
+from saywhy.cli.studio import studio
 from saywhy.cli.tables import datasets, layers, methods, metrics, models, targets, tasks
 from saywhy.cli.textual import textual
 from saywhy.cli.train import train
@@ -75,6 +76,7 @@ for command in (
     benchmark,
     fix,
     textual,
+    studio,
     *LISTS,
     train,
     demo,

@@ -7,7 +7,7 @@ import typer
 
 from saywhy.cli import screen
 from saywhy.cli.explain import Device, Weights, parameters_of, print_table, record, writer_of
-from saywhy.cli.expression import parse_target
+from saywhy.targets.expression import parse_target
 
 PAGE = Path("ask.html")
 

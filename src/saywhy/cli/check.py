@@ -8,8 +8,8 @@ import typer
 
 from saywhy.cli import screen
 from saywhy.cli.explain import DEFAULT_MODEL, Device, Labels, ModelName, Weights, parameters_of
-from saywhy.cli.expression import parse_target
 from saywhy.errors import InputError
+from saywhy.targets.expression import parse_target
 
 PAGE = Path("check.html")
 

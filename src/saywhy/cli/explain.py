@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal
 import typer
 
 from saywhy.cli import screen
-from saywhy.cli.expression import parse_target
 from saywhy.cli.results_folder import ResultsFolder, check_outputs, folder_of, shown_names, stamp
 from saywhy.errors import ImageError, InputError
+from saywhy.targets.expression import parse_target
 
 DEFAULT_MODEL = "toybox:classifier"
 PAGE = Path("why.html")

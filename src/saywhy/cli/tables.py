@@ -206,10 +206,10 @@ def layers(
     every: Annotated[bool, typer.Option("--all", help="List also layers without a spatial map.")] = False,
 ) -> None:
     """List the layers that can be explained, each with its layout proved; an arrow marks the default layer."""
-    from saywhy.cli.expression import parse_target
     from saywhy.explain import explain
     from saywhy.explain import layers as find
     from saywhy.models import load
+    from saywhy.targets.expression import parse_target
 
     with screen.noted_warnings(), screen.Steps(2) as steps:
         steps.now(f"loading {model}")

@@ -7,9 +7,9 @@ import typer
 
 from saywhy.cli import screen
 from saywhy.cli.explain import DEFAULT_MODEL, Device, ModelName, Weights
-from saywhy.cli.expression import parse_target
 from saywhy.errors import InputError
 from saywhy.images import SUFFIXES
+from saywhy.targets.expression import parse_target
 
 MOST = 64
 """Images of the image's own folder that are examined if no folder is given."""

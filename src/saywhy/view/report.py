@@ -51,8 +51,8 @@ def report_html(data: Payload) -> str:
         title=data["title"],
         style=Markup(text("viewer.css")),
         style_digest=digest(text("viewer.css")),
-        script=Markup(_script()),
-        script_digest=digest(_script()),
+        script=Markup(script()),
+        script_digest=digest(script()),
         data=_json(shown),
         provenance=_json(data["provenance"]),
     )
@@ -98,7 +98,7 @@ def _json(value: object) -> Markup:
 
 
 @cache
-def _script() -> str:
+def script() -> str:
     """Return the modules joined into one script, without the imports between them."""
     source = "\n".join(text(name) for name in SCRIPTS)
     return re.sub(r'^import [^;]* from "\./\w+\.js";\n', "", source, flags=re.MULTILINE)

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from saywhy.cli.expression import parse_target
 from saywhy.errors import TargetError
 from saywhy.output import ModelOutput
 from saywhy.targets import (
@@ -21,6 +20,7 @@ from saywhy.targets import (
     Words,
     find_target,
 )
+from saywhy.targets.expression import parse_target
 
 LABELS = ["cat", "dog", "well-known mug", "rock - paper", "-40 °C", "7 dwarfs"]
 

@@ -1,0 +1,71 @@
+"""``saywhy studio``: the web studio on the own machine."""
+
+import secrets
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from saywhy.cli import screen
+from saywhy.cli.explain import Device
+from saywhy.errors import MissingExtra
+
+DEMO = ("toybox:classifier", "toybox:ucam", "toybox:captioner", "toybox:counter")
+"""The models without --model."""
+
+
+def studio(
+    model: Annotated[
+        list[str] | None,
+        typer.Option("--model", "-m", help="As for `saywhy explain`; the demo models by default. Repeatable."),
+    ] = None,
+    images: Annotated[
+        list[Path] | None, typer.Option("--images", help="Images, or folders of images, as examples. Repeatable.")
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="The address to listen on.  [default: 127.0.0.1]")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="The port.  [default: 8642]")] = None,
+    public: Annotated[
+        bool | None, typer.Option("--public", help="Allow other machines; a token is made if none is given.")
+    ] = None,
+    token: Annotated[str | None, typer.Option(help="The token that visitors must give.")] = None,
+    device: Device = None,
+) -> None:
+    """Serve the web studio: ask models about images in a browser, with a REST API under /api."""
+    try:
+        import uvicorn
+
+        from saywhy.studio.app import create_app
+    except ImportError as error:
+        raise MissingExtra(f"the studio needs FastAPI ({error}). Install it: pip install 'saywhy[studio]'") from error
+    from saywhy.models import load
+    from saywhy.studio.settings import StudioSettings
+
+    if public and token is None:
+        token = secrets.token_urlsafe(24)
+    settings = StudioSettings.from_environment(host=host, port=port, public=public, token=token)
+    names = list(dict.fromkeys(model or DEMO))
+    with screen.noted_warnings(), screen.Steps(len(names)) as steps:
+        models = {}
+        for name in names:
+            steps.now(f"loading {name}")
+            models[name] = load(name, device=device)
+            steps.done()
+    app = create_app(models, _examples(images, demo=model is None), settings)
+    asked = f"/?token={settings.token}" if settings.token else ""
+    screen.note(f"the studio is at http://{settings.host}:{settings.port}{asked} (Ctrl-C ends it)")
+    uvicorn.run(app, host=settings.host, port=settings.port, log_level="warning", server_header=False)
+
+
+def _examples(images: list[Path] | None, *, demo: bool) -> list[tuple[str, Any]]:
+    """Return the images to begin with: those given, or drawn scenes for the demo models."""
+    from saywhy.images import images_in, read_image
+
+    if images:
+        return [(file.name, read_image(file)) for file in images_in(images)]
+    if not demo:
+        return []
+    from saywhy.datasets.registry import READERS
+
+    draw = READERS.find("toybox").function
+    shown = {"dog and bird": ("test", 75), "dog in the snow": ("talk-test", 33), "a mug": ("test", 22)}
+    return [(name, draw(split, size=384)[index].open()) for name, (split, index) in shown.items()]

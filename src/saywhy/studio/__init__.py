@@ -1,0 +1,1 @@
+"""The web studio: ask models about images in a browser, and a REST API of the same names (extra ``studio``)."""

@@ -1,0 +1,500 @@
+"""The web app: a page, and a REST API under ``/api`` of the same names as the Python functions.
+
+Everything is held in memory, under ids that nobody can guess; nothing is listed, and nothing is written to disk.
+"""
+
+import asyncio
+import hashlib
+import io
+import json
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path, PurePath
+from typing import Annotated, Any, Literal
+from urllib.parse import unquote
+
+from fastapi import FastAPI, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, StreamingResponse
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+
+from saywhy.errors import ImageError, SaywhyError
+from saywhy.images import read_image
+from saywhy.methods import METHODS
+from saywhy.models import Model
+from saywhy.studio.jobs import ENDED, Job, JobQueue
+from saywhy.studio.kept import Kept
+from saywhy.studio.pages import asset, page
+from saywhy.studio.problems import Problem, problem_of, record, response
+from saywhy.studio.settings import StudioSettings
+from saywhy.studio.visitors import COOKIE, TOKEN_COOKIE, Rate, Visitors, check_origin, check_token
+from saywhy.studio.work import Ask, Task, joined, tasks_of, work_of
+from saywhy.terminal import printable
+from saywhy.view.report import report_html
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+SLOW = 30.0
+"""Seconds in which an upload must arrive."""
+
+POLL = 0.1
+"""Seconds between two looks at a running request."""
+
+LONGEST_WAIT = 120
+"""Seconds that a request may wait for its result."""
+
+
+class Body(BaseModel):
+    """The fields that all tasks share."""
+
+    model_config = ConfigDict(extra="forbid")
+    image: str = Field(description="The id of an image that was given before.", max_length=64)
+    model: str = Field("", description="The name of a model; the first that does the task by default.", max_length=300)
+    method: list[str] = Field([], description="Names of methods; the task's default otherwise.", max_length=5)
+    layer: str = Field("", description="A layer; found by default.", max_length=300)
+
+
+class ExplainBody(Body):
+    """A request to explain classes."""
+
+    target: list[str] = Field([], description="Classes, contrasts ('cat - dog') and others.", max_length=5)
+    top: int = Field(3, ge=1, le=5, description="The number of the model's own classes, without a target.")
+    counterfactual: bool = Field(False, description="Explain the evidence against the targets.")
+    check: bool = Field(False, description="Test every map.")
+
+
+class AskBody(Body):
+    """A request to answer a question."""
+
+    question: str = Field(description="The question.", min_length=1, max_length=500)
+    target: list[str] = Field([], description="Answers to explain; the model's own otherwise.", max_length=5)
+    top: int = Field(3, ge=1, le=5, description="The number of the model's own answers.")
+
+
+class CaptionBody(Body):
+    """A request for a caption."""
+
+    text: str = Field("", description="A caption to explain; generated otherwise.", max_length=500)
+
+
+class CountBody(Body):
+    """A request to count."""
+
+    of: list[str] = Field([], description="Nouns; the largest counts otherwise.", max_length=5)
+
+
+class Example(BaseModel):
+    """An image to begin with."""
+
+    name: str
+    question: str = ""
+
+
+class Studio:
+    """What the app holds: models, images, results and the queue."""
+
+    def __init__(
+        self, models: Mapping[str, Model], examples: Sequence[tuple[str, Image.Image]], settings: StudioSettings
+    ) -> None:
+        self.models, self.examples, self.settings = dict(models), list(examples), settings
+        seconds = 60.0 * settings.keep_minutes
+        self.images: Kept[tuple[str, Image.Image, str]] = Kept(settings.images, seconds)
+        self.results: Kept[Job] = Kept(settings.results, seconds)
+        self.cache: Kept[Job] = Kept(settings.results, seconds)
+        self.cached: dict[str, str] = {}
+        self.queue = JobQueue(settings.waiting, settings.per_visitor)
+        self.rate, self.visitors = Rate(settings.per_minute), Visitors()
+        self.digests = {name: model.digest() for name, model in self.models.items()}
+        self.begun, self.counts = time.monotonic(), {"requests": 0, "jobs": 0, "cached": 0, "refused": 0}
+
+    def add_image(self, image: Image.Image, name: str) -> dict[str, Any]:
+        """Keep an image, reduced to the longest side that is allowed."""
+        factor = self.settings.longest_side / max(image.size)
+        if factor < 1:
+            size = max(1, round(image.width * factor)), max(1, round(image.height * factor))
+            image = image.resize(size, Image.Resampling.LANCZOS)
+        digest = hashlib.sha256(repr(image.size).encode() + image.tobytes()).hexdigest()
+        key = self.images.add((name, image, digest))
+        return {"id": key, "name": name, "width": image.width, "height": image.height}
+
+    def submit(self, asked: Ask, image_id: str, visitor: str) -> tuple[str, Job]:
+        """Queue a request, or take its result from the cache.
+
+        Raises:
+            Problem: there is no such image or model.
+            Busy: too many requests wait.
+            SaywhyError: the request is wrong.
+        """
+        found = self.images.get(image_id)
+        if found is None:
+            raise Problem(
+                404, f"there is no image of this id; images are kept for {self.settings.keep_minutes} minutes."
+            )
+        name, image, digest = found
+        able = [one for one, model in self.models.items() if asked.task in tasks_of(model)]
+        if asked.model and asked.model not in self.models:
+            raise Problem(404, f"there is no model '{asked.model}'; there are {', '.join(self.models)}.")
+        if not asked.model and not able:
+            raise Problem(422, f"no model of this studio can {asked.task}.")
+        asked = replace(asked, model=asked.model or able[0])
+        work = work_of(self.models[asked.model], image, name, asked)
+        key = hashlib.sha256(f"{digest} {self.digests[asked.model]} {name} {asked!r}".encode()).hexdigest()
+        known = self.cache.get(self.cached.get(key, ""))
+        self.counts["jobs"] += 1
+        if known is not None and known.state == "done":
+            self.counts["cached"] += 1
+            job = replace(known)
+        else:
+            job = self.queue.submit(Job(work, visitor, name))
+            if len(self.cached) > 4 * self.settings.results:
+                self.cached.clear()
+            self.cached[key] = self.cache.add(job)
+        return self.results.add(job), job
+
+
+def create_app(
+    models: Mapping[str, Model],
+    examples: Sequence[tuple[str, Image.Image]] = (),
+    settings: StudioSettings = StudioSettings(),  # noqa: B008 (frozen)
+) -> FastAPI:
+    """Return the web app.
+
+    Args:
+        models: by the name that visitors see.
+        examples: images to begin with, by name.
+        settings: what it allows.
+    """
+    studio = Studio(models, examples, settings)
+
+    @asynccontextmanager
+    async def life(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        studio.queue.close()
+
+    app = FastAPI(title="saywhy studio", docs_url=None, redoc_url=None, openapi_url="/api/openapi.json", lifespan=life)
+    app.state.studio = studio
+    app.middleware("http")(_guard(studio))
+    app.exception_handler(Problem)(lambda _, error: response(error))
+    app.exception_handler(HTTPException)(lambda _, error: response(Problem(error.status_code, str(error.detail))))
+    app.exception_handler(RequestValidationError)(lambda _, error: response(Problem(422, _invalid(error))))
+    _add_pages(app, studio)
+    _add_images(app, studio)
+    _add_tasks(app, studio)
+    _add_results(app, studio)
+    return app
+
+
+def _guard(studio: Studio) -> Callable[[Request, Callable[[Request], Awaitable[Response]]], Awaitable[Response]]:
+    """Check origin, token and rate of every request, and add the headers of every response."""
+
+    async def guard(request: Request, proceed: Callable[[Request], Awaitable[Response]]) -> Response:
+        known = studio.visitors.known(request.cookies.get(COOKIE, ""))
+        # Without a cookie a visitor is its address, so that dropping cookies gives no new turns.
+        who = request.state.visitor = known or (request.client.host if request.client else "")
+        studio.counts["requests"] += 1
+        fresh = False
+        try:
+            check_origin(request, studio.settings)
+            if request.url.path != "/healthz":
+                fresh = check_token(request, studio.settings)
+            if request.method in ("POST", "DELETE") and not studio.rate.allows(who):
+                raise Problem(
+                    429, f"more than {studio.settings.per_minute} requests in a minute.", {"Retry-After": "30"}
+                )
+            answered = await proceed(request)
+        except Problem as problem:
+            studio.counts["refused"] += 1
+            answered = response(problem)
+        answered.headers.update(
+            {
+                "Content-Security-Policy": POLICY,
+                "X-Content-Type-Options": "nosniff",
+                "Referrer-Policy": "no-referrer",
+                "Cross-Origin-Resource-Policy": "same-origin", "Cross-Origin-Opener-Policy": "same-origin",
+            }
+        )  # fmt: skip
+        answered.headers.setdefault("Cache-Control", "no-store")
+        secure = request.url.scheme == "https"
+        if known is None and request.url.path == "/":
+            answered.set_cookie(COOKIE, studio.visitors.new_cookie(), httponly=True, samesite="strict", secure=secure)
+        if fresh:
+            answered.set_cookie(
+                TOKEN_COOKIE, studio.settings.token or "", httponly=True, samesite="strict", secure=secure
+            )
+        return answered
+
+    return guard
+
+
+def _invalid(error: RequestValidationError) -> str:
+    """Return the first fault of a request in a sentence."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"] if part not in ("body", "query", "path"))
+    return f"{where or 'the body'}: {first['msg'][0].lower()}{first['msg'][1:]}."
+
+
+def _add_pages(app: FastAPI, studio: Studio) -> None:
+    @app.get("/", include_in_schema=False)
+    async def home() -> HTMLResponse:
+        return HTMLResponse(page())
+
+    @app.get("/static/{name}", include_in_schema=False)
+    async def static(name: str) -> Response:
+        found = asset(name)
+        if found is None:
+            raise Problem(404, "there is no such file.")
+        return Response(found[0], media_type=found[1], headers={"Cache-Control": "no-cache"})
+
+    @app.get("/healthz", include_in_schema=False)
+    async def healthz() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @app.get("/metrics", include_in_schema=False)
+    async def metrics() -> Response:
+        lines = [f"saywhy_studio_{name}_total {count}" for name, count in studio.counts.items()]
+        lines += [
+            f"saywhy_studio_waiting {studio.queue.waiting()}",
+            f"saywhy_studio_images {len(studio.images)}",
+            f"saywhy_studio_results {len(studio.results)}",
+            f"saywhy_studio_seconds {time.monotonic() - studio.begun:.0f}",
+        ]
+        return Response("\n".join(lines) + "\n", media_type="text/plain; version=0.0.4")
+
+    @app.get("/api/models", tags=["models"])
+    async def models() -> list[dict[str, Any]]:
+        """The models of this studio, with their tasks and labels, the demo models with what they know."""
+        return [
+            {
+                "name": name,
+                "tasks": tasks_of(model),
+                "labels": list(model.labels or ()),
+                "knows_only": "" if model.domain is None else model.domain.kind,
+            }
+            for name, model in studio.models.items()
+        ]
+
+    @app.get("/api/methods", tags=["models"])
+    async def methods() -> list[dict[str, str]]:
+        """The methods, with their names for readers, and whether one pass or several compute a map."""
+        return [{"name": one.name, "title": one.title, "passes": one.passes} for one in METHODS.values()]
+
+
+def _add_images(app: FastAPI, studio: Studio) -> None:
+    @app.get("/api/examples", tags=["images"])
+    async def examples() -> list[Example]:
+        """The images to begin with."""
+        return [Example(name=name) for name, _ in studio.examples]
+
+    @app.post("/api/examples/{number}", tags=["images"], status_code=201)
+    async def take(number: int) -> dict[str, Any]:
+        """Take an example as an image."""
+        if not 0 <= number < len(studio.examples):
+            raise Problem(404, f"there is no example {number}.")
+        name, image = studio.examples[number]
+        return studio.add_image(image, name)
+
+    @app.post(
+        "/api/images",
+        tags=["images"],
+        status_code=201,
+        openapi_extra={"requestBody": {"required": True, "content": {"image/*": {}}}},
+    )
+    async def upload(request: Request) -> dict[str, Any]:
+        """Give an image: the bytes of a file as the body, and its name in the header X-Filename."""
+        data = await _received(request, studio.settings.largest_upload)
+        name = printable(PurePath(unquote(request.headers.get("x-filename", ""))).name)[:100] or "image"
+        try:
+            image = await run_in_threadpool(read_image, data)
+        except ImageError as error:
+            raise Problem(415, str(error)) from error
+        return studio.add_image(image, name)
+
+    @app.get("/api/images/{key}", tags=["images"])
+    async def shown(key: str) -> Response:
+        """An image, as WebP."""
+        found = studio.images.get(key)
+        if found is None:
+            raise Problem(404, "there is no image of this id.")
+        buffer = io.BytesIO()
+        found[1].save(buffer, "WEBP", quality=90)
+        return Response(buffer.getvalue(), media_type="image/webp")
+
+    @app.delete("/api/images/{key}", tags=["images"], status_code=204)
+    async def forget(key: str) -> None:
+        """Remove an image."""
+        studio.images.remove(key)
+
+
+async def _received(request: Request, largest: int) -> bytes:
+    """Return the body of a request.
+
+    Raises:
+        Problem: it is too large, or too slow.
+    """
+    too_large = Problem(413, f"the file has more than {largest:,} bytes.")
+    stated = request.headers.get("content-length", "0")
+    if stated.isdigit() and int(stated) > largest:
+        raise too_large
+    parts, size = [], 0
+    try:
+        async with asyncio.timeout(SLOW):
+            async for part in request.stream():
+                size += len(part)
+                if size > largest:
+                    raise too_large
+                parts.append(part)
+    except TimeoutError as error:
+        raise Problem(408, f"the file did not arrive within {SLOW:.0f} seconds.") from error
+    if not size:
+        raise Problem(400, "the body is empty: send the bytes of an image file.")
+    return b"".join(parts)
+
+
+Wait = Annotated[int, Query(ge=0, le=LONGEST_WAIT, description="Seconds to wait for the result.")]
+
+
+def _add_tasks(app: FastAPI, studio: Studio) -> None:
+    async def answer(task: Task, body: Body, request: Request, wait: int) -> Response:
+        given: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in body.model_dump(exclude={"image"}).items()
+        }
+        try:
+            key, job = await run_in_threadpool(
+                studio.submit, Ask(task=task, **given), body.image, request.state.visitor
+            )
+        except Exception as error:
+            raise problem_of(error) from error
+        begin = time.monotonic()
+        while job.state not in ENDED and time.monotonic() - begin < wait:
+            await asyncio.sleep(POLL)
+        status = 200 if job.state in ENDED else 202
+        return Response(
+            _dump(await run_in_threadpool(_state, key, job)),
+            status,
+            {"Location": f"/api/results/{key}"},
+            "application/json",
+        )
+
+    @app.post("/api/explain", tags=["tasks"], status_code=202)
+    async def explain(body: ExplainBody, request: Request, wait: Wait = 0) -> Response:
+        """Explain classes of an image. 202: the result is computed; 200: it is there."""
+        return await answer("explain", body, request, wait)
+
+    @app.post("/api/ask", tags=["tasks"], status_code=202)
+    async def ask(body: AskBody, request: Request, wait: Wait = 0) -> Response:
+        """Answer a question about an image, and explain the answers."""
+        return await answer("ask", body, request, wait)
+
+    @app.post("/api/caption", tags=["tasks"], status_code=202)
+    async def caption(body: CaptionBody, request: Request, wait: Wait = 0) -> Response:
+        """Generate a caption, and explain each word."""
+        return await answer("caption", body, request, wait)
+
+    @app.post("/api/count", tags=["tasks"], status_code=202)
+    async def count(body: CountBody, request: Request, wait: Wait = 0) -> Response:
+        """Count objects, and explain the counts."""
+        return await answer("count", body, request, wait)
+
+
+def _progress(job: Job) -> dict[str, Any]:
+    """Return the state and the progress of a request."""
+    return {
+        "state": job.state,
+        "doing": job.doing,
+        "step": job.step,
+        "steps": job.steps,
+        "parts": len(job.parts),
+        "seconds": round(job.seconds, 3),
+        "notes": list(job.notes),
+    }
+
+
+def _state(key: str, job: Job) -> dict[str, Any]:
+    """Return a request as data: its state, its progress, and the data of the viewer of the parts that are ready."""
+    found: dict[str, Any] = {"id": key, **_progress(job)}
+    if job.parts:
+        found["result"] = joined(list(job.parts), job.title)
+    if job.error is not None:
+        problem = problem_of(job.error)
+        found["problem"] = record(problem.status, problem.detail)
+    return found
+
+
+def _dump(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+
+
+def _add_results(app: FastAPI, studio: Studio) -> None:
+    def job_of(key: str) -> Job:
+        job = studio.results.get(key)
+        if job is None:
+            raise Problem(
+                404, f"there is no result of this id; results are kept for {studio.settings.keep_minutes} minutes."
+            )
+        return job
+
+    @app.get("/api/results/{key}", tags=["results"])
+    async def result(key: str) -> Response:
+        """The state of a request, and what is ready of its result."""
+        return Response(_dump(await run_in_threadpool(_state, key, job_of(key))), media_type="application/json")
+
+    @app.get("/api/results/{key}/events", tags=["results"])
+    async def events(key: str) -> StreamingResponse:
+        """The progress of a request, as server-sent events: the state without the result, at each change."""
+        job = job_of(key)
+
+        async def stream() -> AsyncIterator[bytes]:
+            last = None
+            while True:
+                now = {name: value for name, value in _progress(job).items() if name not in ("seconds", "notes")}
+                if now != last:
+                    last = now
+                    yield b"data: " + _dump(now) + b"\n\n"
+                if now["state"] in ENDED:
+                    return
+                await asyncio.sleep(POLL)
+
+        return StreamingResponse(stream(), media_type="text/event-stream")
+
+    @app.delete("/api/results/{key}", tags=["results"], status_code=204)
+    async def stop(key: str) -> None:
+        """Stop a request, and remove its result."""
+        studio.queue.stop(job_of(key))
+        studio.results.remove(key)
+
+    @app.get("/api/results/{key}/file", tags=["results"])
+    async def file(key: str, suffix: Literal["html", "png", "jpg", "pdf", "svg", "npz"] = "html") -> Response:
+        """The result as a file, as `e.save` writes it; of several methods' results the page holds all."""
+        job = job_of(key)
+        if not job.parts:
+            raise Problem(404, "nothing of this result is ready.")
+        data = await run_in_threadpool(_file, job, suffix)
+        name = "".join(letter if letter.isalnum() else "_" for letter in PurePath(job.title).stem) or "image"
+        kinds = {"html": "text/html", "png": "image/png", "jpg": "image/jpeg", "pdf": "application/pdf"}
+        return Response(
+            data,
+            media_type=kinds.get(suffix, "application/octet-stream"),
+            headers={"Content-Disposition": f'attachment; filename="{name}-why.{suffix}"'},
+        )
+
+
+def _file(job: Job, suffix: str) -> bytes:
+    """Return a result as the bytes of a file."""
+    if suffix == "html":
+        return report_html(joined(list(job.parts), job.title)).encode()
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            written = job.parts[0].save(Path(folder) / f"why.{suffix}")
+        except SaywhyError as error:
+            raise Problem(422, str(error)) from error
+        return Path(written).read_bytes()

@@ -1,0 +1,167 @@
+"""Requests in turns: a bounded queue with fair turns between visitors, progress, and a stop at the next step."""
+
+import threading
+import time
+import warnings
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from saywhy.errors import SaywhyError, SaywhyWarning
+from saywhy.progress import reported_to
+
+State = Literal["waiting", "running", "done", "failed", "stopped"]
+
+ENDED = ("done", "failed", "stopped")
+
+
+class Busy(Exception):
+    """The queue is full; the message says for whom."""
+
+
+class _Stopped(Exception):
+    """Raised between two steps of a job that is to stop."""
+
+
+@dataclass(eq=False)
+class Job:
+    """A request and what became of it.
+
+    Attributes:
+        work: computes; it is called with the job, and calls :meth:`give` with each part of the result.
+        visitor: whose turn it is.
+        state: where it stands.
+        doing, step, steps: the present work, its steps done, and their number.
+        parts: of the result, in the order in which they were ready.
+        notes: warnings of saywhy, for the visitor.
+        error: why it failed.
+        title: of the result.
+    """
+
+    work: Callable[["Job"], None]
+    visitor: str
+    title: str = ""
+    state: State = "waiting"
+    doing: str = ""
+    step: int = 0
+    steps: int = 0
+    parts: list[Any] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    error: Exception | None = None
+    asked_to_stop: bool = False
+    ended: threading.Event = field(default_factory=threading.Event)
+    seconds: float = 0.0
+
+    def give(self, part: Any) -> None:
+        """Add a part of the result."""
+        self.parts.append(part)
+
+    def report(self, doing: str, step: int, steps: int) -> None:
+        """Note the progress; a job that is to stop ends here."""
+        self.doing, self.step, self.steps = doing, step, steps
+        if self.asked_to_stop:
+            raise _Stopped
+
+    def end(self, state: State) -> None:
+        """Note the end."""
+        self.state = state
+        self.ended.set()
+
+
+@contextmanager
+def noted(notes: list[str]) -> Iterator[None]:
+    """Collect the warnings of saywhy within a block; of one thread at a time, because Python keeps them for all."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", SaywhyWarning)
+        yield
+    notes += dict.fromkeys(str(one.message) for one in caught if issubclass(one.category, SaywhyWarning))
+
+
+class JobQueue:
+    """Jobs that wait for the worker, a thread; visitors take turns, whatever the number of their jobs.
+
+    Args:
+        waiting: the most jobs that wait.
+        per_visitor: the most jobs of one visitor that wait.
+    """
+
+    def __init__(self, waiting: int = 32, per_visitor: int = 8) -> None:
+        self._most, self._per_visitor = waiting, per_visitor
+        self._turns: OrderedDict[str, deque[Job]] = OrderedDict()
+        self._changed = threading.Condition()
+        self._closed = False
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def submit(self, job: Job) -> Job:
+        """Add a job.
+
+        Raises:
+            Busy: too many jobs wait, of all or of this visitor.
+        """
+        with self._changed:
+            own = self._turns.get(job.visitor, deque())
+            if len(own) >= self._per_visitor:
+                raise Busy(f"you have {len(own)} requests waiting, the most that are allowed. Wait for one of them.")
+            if self.waiting() >= self._most:
+                raise Busy(f"{self._most} requests are waiting, the most that are allowed. Try again in a minute.")
+            self._turns.setdefault(job.visitor, deque()).append(job)
+            self._changed.notify()
+        return job
+
+    def waiting(self) -> int:
+        """Return the number of jobs that wait."""
+        with self._changed:
+            return sum(map(len, self._turns.values()))
+
+    def stop(self, job: Job) -> None:
+        """Stop a job: at once if it waits, at its next step if it runs."""
+        with self._changed:
+            job.asked_to_stop = True
+            own = self._turns.get(job.visitor, deque())
+            if job in own:
+                own.remove(job)
+                job.end("stopped")
+
+    def close(self) -> None:
+        """Stop all jobs, and end the worker."""
+        with self._changed:
+            self._closed = True
+            for own in self._turns.values():
+                for job in own:
+                    job.asked_to_stop = True
+                    job.end("stopped")
+            self._turns.clear()
+            self._changed.notify_all()
+
+    def _next(self) -> Job | None:
+        """Wait for a job; None when the queue is closed."""
+        with self._changed:
+            while not self._closed:
+                for visitor, own in list(self._turns.items()):
+                    if not own:
+                        del self._turns[visitor]
+                        continue
+                    job = own.popleft()
+                    self._turns.move_to_end(visitor)  # everybody else has a turn before the next of this visitor
+                    job.state = "running"
+                    return job
+                self._changed.wait()
+        return None
+
+    def _run(self) -> None:
+        while (job := self._next()) is not None:
+            begin = time.monotonic()
+            try:
+                with reported_to(job.report), noted(job.notes):
+                    job.work(job)
+                state: State = "done"
+            except _Stopped:
+                state = "stopped"
+            except SaywhyError as error:
+                job.error, state = error, "failed"
+            except Exception as error:  # the studio goes on, whatever a model does
+                job.error, state = error, "failed"
+            job.seconds = time.monotonic() - begin
+            job.end(state)

@@ -1,0 +1,213 @@
+// The studio: an image, a request, its progress, and the result in the viewer. Every text is set as text, never as markup.
+
+import { mount } from "/static/viewer.js";
+
+const at = (id) => document.getElementById(id);
+const state = { image: null, models: [], running: null, results: [] };
+
+/** Make an element with properties and children. */
+function make(tag, properties = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties)) {
+    if (name.startsWith("aria-") || name === "role" || name === "for") node.setAttribute(name, value);
+    else node[name] = value;
+  }
+  node.append(...children);
+  return node;
+}
+
+/** Call the API; a problem becomes an error with its detail. */
+async function call(path, options = {}) {
+  const answer = await fetch(path, options);
+  if (answer.status === 204) return null;
+  const data = await answer.json();
+  if (!answer.ok) throw new Error(data.detail ?? `the studio answered ${answer.status}`);
+  return data;
+}
+
+const post = (path, body) =>
+  call(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+
+function say(error) {
+  at("problem").hidden = !error;
+  at("problem").textContent = error ? error.message : "";
+}
+
+// --- the image ------------------------------------------------------------------------------------------------------
+
+async function give(file) {
+  say(null);
+  try {
+    const headers = { "X-Filename": encodeURIComponent(file.name ?? "image"), "Content-Type": "application/octet-stream" };
+    take(await call("/api/images", { method: "POST", headers, body: file }));
+  } catch (error) {
+    say(error);
+  }
+}
+
+function take(image) {
+  state.image = image;
+  at("preview").src = `/api/images/${image.id}`;
+  at("preview").alt = image.name;
+  at("preview").hidden = false;
+  at("file-text").textContent = `${image.name}, ${image.width} × ${image.height} pixels. Drop, paste or choose another.`;
+  at("go").disabled = false;
+}
+
+function listenForImages() {
+  at("file").addEventListener("change", (event) => event.target.files[0] && give(event.target.files[0]));
+  document.addEventListener("paste", (event) => {
+    const file = [...(event.clipboardData?.files ?? [])].find((one) => one.type.startsWith("image/"));
+    if (file) give(file);
+  });
+  const form = at("ask");
+  for (const name of ["dragenter", "dragover"]) {
+    form.addEventListener(name, (event) => {
+      event.preventDefault();
+      form.classList.add("over");
+    });
+  }
+  form.addEventListener("dragleave", () => form.classList.remove("over"));
+  form.addEventListener("drop", (event) => {
+    event.preventDefault();
+    form.classList.remove("over");
+    if (event.dataTransfer.files[0]) give(event.dataTransfer.files[0]);
+  });
+}
+
+async function showExamples() {
+  const examples = await call("/api/examples");
+  const buttons = examples.map(({ name }, number) =>
+    make("button", { type: "button", onclick: () => call(`/api/examples/${number}`, { method: "POST" }).then(take, say) }, name),
+  );
+  at("examples").replaceChildren(...buttons);
+  at("examples").hidden = !buttons.length;
+}
+
+// --- the request ----------------------------------------------------------------------------------------------------
+
+const VERBS = { explain: "Explain", ask: "Ask", caption: "Caption", count: "Count" };
+
+const model = () => state.models.find(({ name }) => name === at("model").value);
+const task = () => model().tasks[0];
+
+function chooseModel() {
+  for (const name of Object.keys(VERBS)) at(`for-${name}`).hidden = name !== task();
+  at("go").textContent = VERBS[task()];
+  at("labels").replaceChildren(...model().labels.slice(0, 2000).map((label) => make("option", { value: label })));
+  at("knows").hidden = !model().knows_only;
+  at("knows").textContent = model().knows_only ? `A demo model: it knows only ${model().knows_only}.` : "";
+}
+
+async function showModels() {
+  [state.models, state.methods] = await Promise.all([call("/api/models"), call("/api/methods")]);
+  at("model").replaceChildren(...state.models.map(({ name, tasks }) => make("option", { value: name }, `${name} (${tasks.join(", ")})`)));
+  at("model").addEventListener("change", chooseModel);
+  const choices = state.methods.map(({ name, title, passes }) =>
+    make(
+      "label",
+      { className: "check", title },
+      make("input", { type: "checkbox", value: name }),
+      passes === "one" ? name : `${name} (slow)`,
+    ),
+  );
+  at("methods").replaceChildren(...choices);
+  chooseModel();
+}
+
+function request() {
+  const words = (id) => at(id).value.split(",").map((text) => text.trim()).filter(Boolean);
+  const method = [...at("methods").querySelectorAll(":checked")].map((box) => box.value);
+  const shared = { image: state.image.id, model: model().name, method };
+  if (task() === "ask") return { ...shared, question: at("question").value };
+  if (task() === "caption") return { ...shared, text: at("text").value };
+  if (task() === "count") return { ...shared, of: words("of") };
+  return { ...shared, target: words("target"), counterfactual: at("counterfactual").checked, check: at("check").checked };
+}
+
+async function ask(event) {
+  event.preventDefault();
+  if (!state.image || state.running) return;
+  say(null);
+  const about = `${VERBS[task()]} ${state.image.name}`;
+  try {
+    const { id } = await post(`/api/${task()}`, request());
+    state.running = id;
+    working(true);
+    await follow(id, about);
+  } catch (error) {
+    say(error);
+  } finally {
+    state.running = null;
+    working(false);
+  }
+}
+
+/** Follow the progress; the viewer shows each part when it is ready. */
+async function follow(id, about) {
+  let shown = 0;
+  for await (const now of events(`/api/results/${id}/events`)) {
+    at("progress").textContent = { waiting: "Waiting for its turn …", running: `${now.doing || "Working"} …` }[now.state] ?? "";
+    at("bar").value = now.steps ? now.step / now.steps : 0;
+    if (now.parts > shown || now.state === "failed") {
+      shown = now.parts;
+      await show(id, about);
+    }
+  }
+}
+
+/** Yield the data of server-sent events. */
+async function* events(path) {
+  const answer = await fetch(path);
+  if (!answer.ok) throw new Error((await answer.json()).detail);
+  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  let text = "";
+  for (let part = await reader.read(); !part.done; part = await reader.read()) {
+    text += part.value;
+    const messages = text.split("\n\n");
+    text = messages.pop();
+    for (const message of messages) yield JSON.parse(message.replace(/^data: /, ""));
+  }
+}
+
+function working(on) {
+  at("stop").hidden = !on;
+  at("bar").hidden = !on;
+  at("go").disabled = on || !state.image;
+  if (!on) at("progress").textContent = "";
+}
+
+async function stop() {
+  if (state.running) await call(`/api/results/${state.running}`, { method: "DELETE" }).catch(say);
+}
+
+// --- the result -----------------------------------------------------------------------------------------------------
+
+async function show(id, about) {
+  const found = await call(`/api/results/${id}`);
+  if (found.problem) say(new Error(found.problem.detail));
+  at("notes").replaceChildren(...found.notes.map((text) => make("li", {}, text)));
+  at("notes").hidden = !found.notes.length;
+  if (!found.result) return;
+  if (!state.results.some((one) => one.id === id)) state.results.push({ id, about });
+  const buttons = state.results.map((one) =>
+    make(
+      "button",
+      { type: "button", ...(one.id === id ? { "aria-current": "true" } : {}), onclick: () => show(one.id, one.about).catch(say) },
+      one.about,
+    ),
+  );
+  at("history").replaceChildren(...buttons);
+  at("history").hidden = state.results.length < 2;
+  const links = ["html", "png", "npz"].map((suffix) =>
+    make("a", { href: `/api/results/${id}/file?suffix=${suffix}`, download: "" }, `Save as ${suffix.toUpperCase()}`),
+  );
+  at("files").replaceChildren(...links);
+  at("files").hidden = false;
+  await mount(at("result"), found.result);
+}
+
+listenForImages();
+at("ask").addEventListener("submit", ask);
+at("stop").addEventListener("click", stop);
+Promise.all([showModels(), showExamples()]).catch(say);

@@ -1,0 +1,300 @@
+"""The REST API: the tasks, their results as data and files, limits, and hostile requests."""
+
+import io
+import json
+import re
+import struct
+import zlib
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+import saywhy
+
+pytest.importorskip("fastapi")
+pytest.importorskip("httpx")
+from fastapi.testclient import TestClient
+
+from saywhy.studio.app import POLICY, create_app
+from saywhy.studio.settings import StudioSettings
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+
+
+def client_of(**settings: object) -> TestClient:
+    models = {
+        "mine": saywhy.load(network(), labels=["cat", "dog", "<b>", "mug"], input_size=32),
+        "toybox:ucam": saywhy.load("toybox:ucam"),
+        "toybox:captioner": saywhy.load("toybox:captioner"),
+        "toybox:counter": saywhy.load("toybox:counter"),
+    }
+    drawn = Image.fromarray(np.random.default_rng(1).integers(0, 256, (48, 64, 3), dtype=np.uint8))
+    return TestClient(create_app(models, [("noise", drawn)], StudioSettings(**settings)))  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[TestClient]:
+    with client_of(per_minute=100_000) as found:
+        yield found
+
+
+def png(width: int = 40, height: int = 30) -> bytes:
+    buffer = io.BytesIO()
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def image(client: TestClient) -> str:
+    given = client.post("/api/images", content=png(), headers={"X-Filename": "a%20photo.png"})
+    assert given.status_code == 201
+    assert (given.json()["name"], given.json()["width"]) == ("a photo.png", 40)
+    return str(given.json()["id"])
+
+
+# --- the tasks ---------------------------------------------------------------------------------------------------
+
+
+def test_a_class_is_explained(client: TestClient, image: str) -> None:
+    given = {"image": image, "model": "mine", "target": ["cat", "dog - mug"], "method": ["gradcam", "occlusion"]}
+    answer = client.post("/api/explain?wait=60", json=given)
+    assert answer.status_code == 200, answer.text
+    found = answer.json()
+    assert (found["state"], found["parts"]) == ("done", 2)  # the methods of one pass, and occlusion
+    (shown,) = found["result"]["images"]
+    assert [(one["method"], one["target"]) for one in shown["maps"]] == [
+        (method, target) for method in ("gradcam", "occlusion") for target in ("cat", "dog - mug")
+    ]
+    model = saywhy.load(network(), labels=["cat", "dog", "<b>", "mug"], input_size=32)
+    expected = saywhy.explain(model, Image.open(io.BytesIO(png())), "cat")
+    assert shown["maps"][0]["score"] == pytest.approx(float(expected.scores[0, 0]), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("task", "given", "targets"),
+    [
+        ("ask", {"question": "what colour is the dog?", "top": 1}, 2),  # the answer, and its certainty
+        ("caption", {}, 1),
+        ("count", {"of": ["mug"]}, 1),
+    ],
+)
+def test_other_tasks_take_the_first_model_that_can(
+    client: TestClient, image: str, task: str, given: dict[str, object], targets: int
+) -> None:
+    answer = client.post(f"/api/{task}?wait=100", json={"image": image, **given})
+    assert answer.status_code == 200, answer.text
+    assert len(answer.json()["result"]["images"][0]["maps"]) >= targets
+
+
+def test_a_result_is_followed_stopped_and_forgotten(client: TestClient, image: str) -> None:
+    asked = client.post("/api/explain", json={"image": image, "model": "mine", "top": 1})
+    assert asked.status_code == 202
+    place = asked.headers["Location"]
+    with client.stream("GET", f"{place}/events") as stream:
+        told = [json.loads(line.removeprefix("data: ")) for line in stream.iter_lines() if line]
+    assert told[-1]["state"] == "done"
+    assert client.get(place).json()["parts"] == 1
+    assert client.delete(place).status_code == 204
+    gone = client.get(place)
+    assert (gone.status_code, gone.headers["content-type"]) == (404, "application/problem+json")
+
+
+def test_the_same_request_is_not_computed_twice(client: TestClient, image: str) -> None:
+    given = {"image": image, "model": "mine", "target": ["mug"], "method": ["hirescam"]}
+    first = client.post("/api/explain?wait=60", json=given).json()
+    before = client.get("/metrics").text
+    second = client.post("/api/explain", json=given)
+    assert second.status_code == 200  # it is there at once
+    assert second.json()["result"] == first["result"]
+    assert second.json()["id"] != first["id"]
+    cached = [int(re.search(r"cached_total (\d+)", text)[1]) for text in (before, client.get("/metrics").text)]  # type: ignore[index]
+    assert cached[1] == cached[0] + 1
+
+
+@pytest.mark.parametrize("suffix", ["html", "png", "npz", "pdf"])
+def test_results_are_files_too(client: TestClient, image: str, suffix: str) -> None:
+    key = client.post("/api/explain?wait=60", json={"image": image, "model": "mine", "top": 1}).json()["id"]
+    answer = client.get(f"/api/results/{key}/file?suffix={suffix}")
+    assert answer.status_code == 200
+    assert answer.headers["content-disposition"] == f'attachment; filename="a_photo-why.{suffix}"'
+    start = {"html": b"<!doctype html>", "png": b"\x89PNG", "npz": b"PK", "pdf": b"%PDF"}[suffix]
+    assert answer.content.startswith(start)
+
+
+def test_examples_are_images(client: TestClient) -> None:
+    assert client.get("/api/examples").json() == [{"name": "noise", "question": ""}]
+    given = client.post("/api/examples/0").json()
+    assert (given["width"], given["height"]) == (64, 48)
+    shown = client.get(f"/api/images/{given['id']}")
+    assert shown.headers["content-type"] == "image/webp"
+    assert client.delete(f"/api/images/{given['id']}").status_code == 204
+    assert client.get(f"/api/images/{given['id']}").status_code == 404
+
+
+def test_models_and_methods_are_described(client: TestClient) -> None:
+    models = {one["name"]: one for one in client.get("/api/models").json()}
+    assert models["mine"]["tasks"] == ["explain"]
+    assert models["mine"]["labels"] == ["cat", "dog", "<b>", "mug"]
+    assert models["toybox:ucam"]["tasks"] == ["ask"]
+    assert "drawn" in models["toybox:ucam"]["knows_only"]
+    methods = {one["name"]: one["passes"] for one in client.get("/api/methods").json()}
+    assert (methods["gradcam"], methods["rise"]) == ("one", "several")
+
+
+def test_large_images_are_reduced() -> None:
+    with client_of(longest_side=100) as client:
+        given = client.post("/api/images", content=png(300, 200)).json()
+    assert (given["width"], given["height"]) == (100, 67)
+
+
+def test_the_api_is_described(client: TestClient) -> None:
+    described = client.get("/api/openapi.json").json()
+    assert {"/api/explain", "/api/ask", "/api/caption", "/api/count", "/api/images"} <= described["paths"].keys()
+
+
+# --- wrong requests ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "given", "status", "detail"),
+    [
+        ("explain", {"target": ["catt"]}, None, "no class 'catt'"),
+        ("explain", {"method": ["gradcamm"]}, 422, "Nearest"),
+        ("explain", {"model": "yours"}, 404, "there is no model 'yours'; there are mine, toybox:ucam"),
+        ("explain", {"model": "toybox:ucam"}, 422, "toybox:ucam cannot explain; it can ask"),
+        ("explain", {"image": "x" * 22}, 404, "there is no image of this id"),
+        ("explain", {"method": ["gradcam"] * 6}, 422, "method"),
+        ("explain", {"target": "cat"}, 422, "target: input should be a valid list"),
+        ("explain", {"steps": 10**9}, 422, "steps: extra inputs are not permitted"),
+        ("explain", {"top": 50}, 422, "top: input should be less than or equal to 5"),
+        ("explain", {"layer": "nowhere"}, None, "nowhere"),
+        ("ask", {}, 422, "question"),
+        ("ask", {"question": " "}, 422, "ask needs a question"),
+        ("count", {"of": ["zebras"]}, None, "no class is named by 'zebras'"),
+    ],
+)
+def test_wrong_requests_are_problems(
+    client: TestClient, image: str, path: str, given: dict[str, object], status: int | None, detail: str
+) -> None:
+    answer = client.post(f"/api/{path}?wait=60", json={"image": image, **given})
+    if status is None:  # found when it is computed
+        assert answer.json()["state"] == "failed"
+        assert detail in answer.json()["problem"]["detail"]
+        return
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
+    assert detail in answer.json()["detail"]
+    assert set(answer.json()) == {"type", "title", "status", "detail"}
+
+
+def bomb() -> bytes:
+    """A PNG of 60,000 x 60,000 black pixels in a few kilobytes."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", 60_000, 60_000, 1, 0, 0, 0, 0)
+    body = zlib.compress(bytes(1_000_000), 9)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(
+    ("data", "status", "detail"),
+    [
+        (b"", 400, "the body is empty"),
+        (b"no image", 415, "is not an image that can be read"),
+        (bomb(), 415, "pixels"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>", 415, "is not an image"),
+        (b"<html><img src=x></html>", 415, "is not an image"),
+        (b"%PDF-1.4", 415, "is not an image"),
+        (png()[:200], 415, "damaged"),
+        (b"GIF89a" + bytes(10), 415, ""),
+        (b"\xff\xd8\xff\xe0" + bytes(100), 415, ""),
+    ],
+    ids=["empty", "text", "bomb", "svg", "html", "pdf", "cut", "gif", "jpeg"],
+)
+def test_hostile_uploads_are_refused(client: TestClient, data: bytes, status: int, detail: str) -> None:
+    answer = client.post("/api/images", content=data)
+    assert answer.status_code == status, answer.text
+    assert detail in answer.json()["detail"]
+
+
+def test_too_large_uploads_are_refused_also_without_a_length() -> None:
+    with client_of(largest_upload=1000) as client:
+        assert client.post("/api/images", content=bytes(1001)).status_code == 413
+        assert client.post("/api/images", content=iter([bytes(600), bytes(600)])).status_code == 413
+
+
+@pytest.mark.parametrize(
+    ("name", "kept"),
+    [
+        ("../../etc/passwd", "passwd"),
+        ("..%2F..%2Fsecret.png", "secret.png"),
+        ("%1b%5d0%3btitle%07.png", None),
+        ("<script>alert(1)</script>", "script>"),
+        ("x" * 5000, "x" * 100),
+        ("", "image"),
+    ],
+)
+def test_names_of_files_are_only_names(client: TestClient, name: str, kept: str | None) -> None:
+    given = client.post("/api/images", content=png(), headers={"X-Filename": name}).json()["name"]
+    assert "\x1b" not in given
+    assert "/" not in given
+    if kept is not None:
+        assert given == kept
+
+
+# --- who may ask -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Host": "evil.example"},
+    ],
+)
+def test_other_pages_are_refused(client: TestClient, headers: dict[str, str]) -> None:
+    answer = client.post("/api/images", content=png(), headers=headers)
+    assert (answer.status_code, answer.json()["status"]) == (403, 403)
+
+
+def test_every_response_has_the_policy(client: TestClient) -> None:
+    for path in ("/", "/static/viewer.js", "/static/studio.css", "/api/models", "/nowhere", "/static/..%2fapp.py"):
+        answer = client.get(path)
+        assert answer.headers["Content-Security-Policy"] == POLICY
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert client.get("/nowhere").headers["content-type"] == "application/problem+json"
+
+
+def test_a_public_studio_asks_for_its_token() -> None:
+    token = "t" * 24
+    with client_of(public=True, host="0.0.0.0", token=token) as client:
+        assert client.get("/healthz").status_code == 200
+        refused = client.get("/api/models")
+        assert (refused.status_code, refused.headers["WWW-Authenticate"]) == (401, "Bearer")
+        assert client.get("/api/models", headers={"Authorization": "Bearer wrong"}).status_code == 401
+        assert client.get("/api/models", headers={"Authorization": f"Bearer {token}"}).status_code == 200
+        assert client.get(f"/?token={token}").status_code == 200
+        assert client.get("/api/models").status_code == 200  # by the cookie
+
+
+def test_too_many_requests_of_one_visitor() -> None:
+    with client_of(per_minute=3) as client:
+        client.get("/")
+        states = [client.post("/api/examples/0").status_code for _ in range(4)]
+        assert states == [201, 201, 201, 429]
+        for made_up in (None, "a.b", "x" * 22):  # without a cookie of ours the address counts
+            client.cookies.clear()
+            client.cookies.update({} if made_up is None else {"saywhy_visitor": made_up})
+            states = [client.post("/api/examples/0").status_code for _ in range(4)]
+            assert states[-1] == 429

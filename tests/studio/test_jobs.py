@@ -1,0 +1,152 @@
+"""The queue: fair turns, bounds, progress, stopping; what is kept."""
+
+import threading
+import time
+import warnings
+
+import pytest
+
+from saywhy.errors import InputError, SaywhyWarning
+from saywhy.progress import counted
+from saywhy.studio.jobs import Busy, Job, JobQueue
+from saywhy.studio.kept import Kept
+from saywhy.studio.settings import StudioSettings
+
+
+@pytest.fixture
+def held():
+    """A queue whose worker waits at its first job until it is let go."""
+    queue, go = JobQueue(waiting=4, per_visitor=2), threading.Event()
+    begun = threading.Event()
+
+    def first(_: Job) -> None:
+        begun.set()
+        go.wait(10)
+
+    queue.submit(Job(first, "first"))
+    begun.wait(10)
+    yield queue, go
+    go.set()
+    queue.close()
+
+
+def test_visitors_take_turns(held):
+    queue, go = held
+    order: list[str] = []
+    jobs = [queue.submit(Job(lambda _, name=name: order.append(name), name[0])) for name in ("a1", "a2", "b1", "c1")]
+    go.set()
+    for job in jobs:
+        assert job.ended.wait(10)
+    assert order == ["a1", "b1", "c1", "a2"]
+
+
+def test_a_full_queue_says_so(held):
+    queue, _ = held
+    for name in ("a", "a"):
+        queue.submit(Job(lambda _: None, name))
+    with pytest.raises(Busy, match="you have 2 requests waiting"):
+        queue.submit(Job(lambda _: None, "a"))
+    for name in ("b", "c"):
+        queue.submit(Job(lambda _: None, name))
+    with pytest.raises(Busy, match="4 requests are waiting, the most that are allowed"):
+        queue.submit(Job(lambda _: None, "d"))
+
+
+def test_progress_is_reported_and_a_job_stops_at_its_next_step():
+    queue = JobQueue()
+    begun = threading.Event()
+
+    def long(_: Job) -> None:
+        with counted("occlusion", 1000) as advance:
+            for _ in range(1000):
+                advance(1)
+                begun.set()
+                time.sleep(0.01)
+
+    job = queue.submit(Job(long, "a"))
+    begun.wait(10)
+    assert (job.state, job.doing, job.steps) == ("running", "occlusion", 1000)
+    queue.stop(job)
+    assert job.ended.wait(10)
+    assert job.state == "stopped"
+    assert job.step < 900
+    after = queue.submit(Job(lambda j: j.give(1), "a"))
+    assert after.ended.wait(10)
+    assert (after.state, after.parts) == ("done", [1])
+    queue.close()
+
+
+def test_warnings_are_notes_for_the_visitor():
+    queue = JobQueue()
+
+    def warn(_: Job) -> None:
+        warnings.warn("the map is zero", SaywhyWarning, stacklevel=1)
+
+    job = queue.submit(Job(warn, "a"))
+    assert job.ended.wait(10)
+    assert (job.state, job.notes) == ("done", ["the map is zero"])
+    queue.close()
+
+
+def test_a_waiting_job_stops_at_once(held):
+    queue, _ = held
+    job = queue.submit(Job(lambda _: None, "a"))
+    queue.stop(job)
+    assert (job.state, queue.waiting()) == ("stopped", 0)
+
+
+def test_a_failing_job_does_not_end_the_worker():
+    queue = JobQueue()
+
+    def fail(_: Job) -> None:
+        raise ZeroDivisionError
+
+    failed = queue.submit(Job(fail, "a"))
+    assert failed.ended.wait(10)
+    assert (failed.state, type(failed.error)) == ("failed", ZeroDivisionError)
+    assert queue.submit(Job(lambda _: None, "a")).ended.wait(10)
+    queue.close()
+
+
+def test_a_closed_queue_ends_every_job(held):
+    queue, _ = held
+    jobs = [queue.submit(Job(lambda _: None, name)) for name in "ab"]
+    queue.close()
+    assert [job.state for job in jobs] == ["stopped", "stopped"]
+
+
+def test_what_is_not_used_is_dropped():
+    now = [0.0]
+    kept = Kept[str](most=2, seconds=10, clock=lambda: now[0])
+    a, b = kept.add("a"), kept.add("b")
+    assert kept.get(a) == "a"  # so that b is the oldest
+    kept.add("c")
+    assert (kept.get(b), kept.get(a), len(kept)) == (None, "a", 2)
+    now[0] = 11.0
+    assert (kept.get(a), len(kept)) == (None, 0)
+    assert len({kept.add("x") for _ in range(100)}) == 100
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"host": "0.0.0.0"}, "open to other machines"),
+        ({"host": "0.0.0.0", "public": True}, "a token of at least 16 characters"),
+        ({"host": "0.0.0.0", "public": True, "token": "short"}, "a token of at least 16 characters"),
+        ({"port": 70000}, "port"),
+        ({"largest_upload": 0}, "largest_upload"),
+    ],
+)
+def test_settings_are_checked(given, message):
+    with pytest.raises(InputError, match=message):
+        StudioSettings(**given)
+
+
+def test_settings_come_from_the_environment():
+    found = StudioSettings.from_environment({"SAYWHY_STUDIO_PORT": "9", "SAYWHY_STUDIO_TOKEN": "t" * 20}, host=None)
+    assert (found.port, found.token) == (9, "t" * 20)
+    assert StudioSettings.from_environment({"SAYWHY_STUDIO_PORT": "9"}, port=8).port == 8
+    with pytest.raises(InputError, match="SAYWHY_STUDIO_PORT must be a whole number, got 'x'"):
+        StudioSettings.from_environment({"SAYWHY_STUDIO_PORT": "x"})
+    with pytest.raises(InputError, match="SAYWHY_STUDIO_PUBLIC must be yes or no"):
+        StudioSettings.from_environment({"SAYWHY_STUDIO_PUBLIC": "maybe"})

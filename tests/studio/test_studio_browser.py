@@ -1,0 +1,146 @@
+"""The studio in a real browser: an image, a request, the result in the viewer."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("selenium")
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import Select, WebDriverWait
+
+pytestmark = pytest.mark.browser
+
+Opened = Callable[..., Any]
+
+
+def wait(page: Any, condition: Callable[[Any], Any], seconds: int = 60) -> Any:
+    return WebDriverWait(page.browser, seconds).until(lambda _: condition(page))
+
+
+def ready(page: Any) -> None:
+    wait(page, lambda p: p.run("return document.querySelectorAll('#examples button, #model option').length") >= 4)
+
+
+def drawn(page: Any) -> bool:
+    return bool(
+        page.run("const c = document.querySelector('#result figure canvas[tabindex]'); return c && c.width > 100")
+    )
+
+
+def holds(page: Any, selector: str, words: str) -> bool:
+    return bool(
+        page.run("return document.querySelector(arguments[0])?.textContent.includes(arguments[1])", selector, words)
+    )
+
+
+def choose(page: Any, name: str) -> None:
+    Select(page.browser.find_element(By.ID, "model")).select_by_value(name)
+
+
+def press(page: Any, text: str) -> None:
+    next(one for one in page.shown("button") if one.text == text).click()
+
+
+def test_an_example_is_explained_and_saved(opened: Opened) -> None:
+    page = opened()
+    ready(page)
+    assert not page.browser.find_element(By.ID, "go").is_enabled()
+    press(page, "dog and bird")
+    wait(page, lambda p: p.browser.find_element(By.ID, "go").is_enabled())
+    press(page, "Explain")
+    wait(page, drawn)
+    assert page.texts("#result .target .words")[0].startswith("bird")
+    assert page.canvas().std() > 5
+    links = [one.get_attribute("href") for one in page.shown("#files a")]
+    assert [link.rpartition("=")[2] for link in links] == ["html", "png", "npz"]
+    assert page.errors() == []
+
+
+def test_results_stream_in_method_by_method_and_stay_in_the_history(opened: Opened) -> None:
+    page = opened()
+    ready(page)
+    press(page, "dog and bird")
+    wait(page, lambda p: p.browser.find_element(By.ID, "go").is_enabled())
+    page.browser.find_element(By.ID, "target").send_keys("dog - bird, dog")
+    page.run("document.querySelector('details').open = true")
+    for name in ("gradcam", "occlusion"):
+        page.browser.find_element(By.CSS_SELECTOR, f"#methods input[value='{name}']").click()
+    press(page, "Explain")
+    wait(page, lambda p: holds(p, "#result .picker", "occlusion"))
+    assert [text.splitlines()[0] for text in page.texts("#result .target .words")] == ["dog - bird", "dog"]
+    choose(page, "toybox:ucam")
+    page.browser.find_element(By.ID, "question").send_keys("what colour is the dog?", Keys.ENTER)
+    wait(page, lambda p: holds(p, "#result", "How uncertain is it?"))
+    assert page.texts("#history button") == ["Explain dog and bird", "Ask dog and bird"]
+    press(page, "Explain dog and bird")
+    wait(page, lambda p: not holds(p, "#result", "How uncertain is it?"))
+    assert page.errors() == []
+
+
+def test_a_file_of_ones_own_and_hostile_labels(opened: Opened, tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "<b>x.png")
+    page = opened()
+    ready(page)
+    page.browser.find_element(By.ID, "file").send_keys(str(tmp_path / "<b>x.png"))
+    wait(page, lambda p: "80 × 60 pixels" in p.text("#file-text"))
+    choose(page, "mine")
+    press(page, "Explain")
+    wait(page, drawn)
+    assert page.run("return window.hacked ?? null") is None
+    assert "<b>x.png" in page.text("#result h1")
+    assert page.errors() == []
+
+
+def test_problems_are_said(opened: Opened, tmp_path: Path) -> None:
+    (tmp_path / "x.png").write_bytes(b"no image")
+    page = opened()
+    ready(page)
+    page.browser.find_element(By.ID, "file").send_keys(str(tmp_path / "x.png"))
+    wait(page, lambda p: "is not an image that can be read" in p.text("#problem"))
+    press(page, "dog and bird")
+    wait(page, lambda p: p.browser.find_element(By.ID, "go").is_enabled())
+    page.browser.find_element(By.ID, "target").send_keys("zebra")
+    press(page, "Explain")
+    wait(page, lambda p: "no class 'zebra'" in p.text("#problem"))
+
+
+def test_a_long_request_can_be_stopped(opened: Opened) -> None:
+    page = opened()
+    ready(page)
+    press(page, "dog and bird")
+    wait(page, lambda p: p.browser.find_element(By.ID, "go").is_enabled())
+    page.run("document.querySelector('details').open = true")
+    page.browser.find_element(By.CSS_SELECTOR, "#methods input[value='rise']").click()
+    press(page, "Explain")
+    wait(page, lambda p: "rise" in p.text("#progress"))
+    press(page, "Stop")
+    wait(page, lambda p: p.browser.find_element(By.ID, "go").is_enabled())
+    assert not drawn(page)
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("dark", [False, True])
+def test_axe_finds_nothing_and_no_width_scrolls_sideways(opened: Opened, width: int, dark: bool) -> None:
+    page = opened(width, dark)
+    ready(page)
+    press(page, "dog and bird")
+    wait(page, lambda p: p.browser.find_element(By.ID, "go").is_enabled())
+    press(page, "Explain")
+    wait(page, drawn)
+    assert page.violations() == []
+    root = "document.documentElement"
+    assert page.run(f"return {root}.scrollWidth - {root}.clientWidth") == 0
+
+
+def test_nothing_is_loaded_from_elsewhere(opened: Opened, address: str) -> None:
+    page = opened()
+    ready(page)
+    loaded = page.run("return performance.getEntriesByType('resource').map((one) => one.name)")
+    assert len(loaded) >= 5
+    assert all(one.startswith(address) for one in loaded)
