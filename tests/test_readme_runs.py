@@ -23,6 +23,7 @@ SMALLER = {"resnet50": "resnet18", "vit_small_patch16_224": "test_vit"}
 ELSEWHERE = {
     "benchmark": "tests/cli/test_benchmark_command.py runs it on a folder in VOC's layout",
     "fix": "tests/cli/test_fix_command.py runs it with hints",
+    "studio": "tests/studio serves it to a browser",
     "count": "tests/cli/test_count_command.py runs it with a counter trained there",
 }
 """Commands whose files the README only names."""

@@ -82,6 +82,20 @@ def test_results_stream_in_method_by_method_and_stay_in_the_history(opened: Open
     assert page.errors() == []
 
 
+def test_a_map_is_tested_by_a_button(opened: Opened) -> None:
+    page = opened()
+    ready(page)
+    press(page, "dog and bird")
+    wait(page, lambda p: p.browser.find_element(By.ID, "go").is_enabled())
+    press(page, "Explain")
+    wait(page, drawn)
+    press(page, "Test this map")
+    wait(page, lambda p: holds(p, "#result .trust", "checks"), 120)
+    assert page.text("#result .trust p").startswith(("Passed all checks", "Failed"))
+    assert page.texts("#history button")[1] == "Test bird, gradcam"
+    assert page.errors() == []
+
+
 def test_a_file_of_ones_own_and_hostile_labels(opened: Opened, tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "<b>x.png")

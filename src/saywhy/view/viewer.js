@@ -306,8 +306,12 @@ class Viewer {
     const title = make("h2", {}, this.state.compare ? `Can ${side} be trusted?` : "Can this map be trusted?");
     const { verdict } = map;
     if (!verdict) {
-      const text = make("p", {}, make("strong", {}, "Not tested yet."), " Run:");
-      return panel.replaceChildren(title, text, make("pre", { tabIndex: 0 }, map.check));
+      const { test } = this.payload; // where there is a server, a button tests the map; else a command does
+      const text = make("p", {}, make("strong", {}, "Not tested yet."), test ? "" : " Run:");
+      const how = test
+        ? make("button", { type: "button", onclick: () => test(map) }, "Test this map")
+        : make("pre", { tabIndex: 0 }, map.check);
+      return panel.replaceChildren(title, text, how);
     }
     const summary = `${verdict.summary[0].toUpperCase()}${verdict.summary.slice(1)}.`;
     const lines = verdict.checks.map(({ name, state, text }) => line(name, state, text, MARKS[state]));

@@ -125,16 +125,19 @@ function request() {
   return { ...shared, target: words("target"), counterfactual: at("counterfactual").checked, check: at("check").checked };
 }
 
-async function ask(event) {
+function ask(event) {
   event.preventDefault();
-  if (!state.image || state.running) return;
+  if (state.image) send(task(), request(), `${VERBS[task()]} ${state.image.name}`);
+}
+
+async function send(verb, body, about) {
+  if (state.running) return;
   say(null);
-  const about = `${VERBS[task()]} ${state.image.name}`;
   try {
-    const { id } = await post(`/api/${task()}`, request());
+    const { id } = await post(`/api/${verb}`, body);
     state.running = id;
     working(true);
-    await follow(id, about);
+    await follow(id, verb, body, about);
   } catch (error) {
     say(error);
   } finally {
@@ -144,14 +147,14 @@ async function ask(event) {
 }
 
 /** Follow the progress; the viewer shows each part when it is ready. */
-async function follow(id, about) {
+async function follow(id, verb, body, about) {
   let shown = 0;
   for await (const now of events(`/api/results/${id}/events`)) {
     at("progress").textContent = { waiting: "Waiting for its turn …", running: `${now.doing || "Working"} …` }[now.state] ?? "";
     at("bar").value = now.steps ? now.step / now.steps : 0;
     if (now.parts > shown || now.state === "failed") {
       shown = now.parts;
-      await show(id, about);
+      await show({ id, verb, body, about });
     }
   }
 }
@@ -183,18 +186,19 @@ async function stop() {
 
 // --- the result -----------------------------------------------------------------------------------------------------
 
-async function show(id, about) {
+async function show(one) {
+  const { id, verb, body } = one;
   const found = await call(`/api/results/${id}`);
   if (found.problem) say(new Error(found.problem.detail));
   at("notes").replaceChildren(...found.notes.map((text) => make("li", {}, text)));
   at("notes").hidden = !found.notes.length;
   if (!found.result) return;
-  if (!state.results.some((one) => one.id === id)) state.results.push({ id, about });
-  const buttons = state.results.map((one) =>
+  if (!state.results.some((other) => other.id === id)) state.results.push(one);
+  const buttons = state.results.map((other) =>
     make(
       "button",
-      { type: "button", ...(one.id === id ? { "aria-current": "true" } : {}), onclick: () => show(one.id, one.about).catch(say) },
-      one.about,
+      { type: "button", ...(other.id === id ? { "aria-current": "true" } : {}), onclick: () => show(other).catch(say) },
+      other.about,
     ),
   );
   at("history").replaceChildren(...buttons);
@@ -204,7 +208,10 @@ async function show(id, about) {
   );
   at("files").replaceChildren(...links);
   at("files").hidden = false;
-  await mount(at("result"), found.result);
+  // Only maps of classes are tested; an answer's and a caption's need their words.
+  const test = (map) =>
+    send(verb, { ...body, target: [map.target], method: [map.method], check: true }, `Test ${map.target}, ${map.method}`);
+  await mount(at("result"), verb === "explain" && !body.check ? { ...found.result, test } : found.result);
 }
 
 listenForImages();
