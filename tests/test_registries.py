@@ -14,7 +14,7 @@ import pytest
 
 import saywhy
 from saywhy.datasets.registry import READERS, all_readers
-from saywhy.errors import InputError, SaywhyError, SaywhyWarning
+from saywhy.errors import InputError, MethodError, SaywhyError, SaywhyWarning
 from saywhy.methods import METHODS
 from saywhy.metrics import METRICS
 from saywhy.models import SOURCES, all_sources
@@ -242,3 +242,16 @@ def test_interrupted_import_of_a_folder_is_repeated_at_the_next_look(tmp_path, m
     assert "slow_tools.one" in sys.modules
     for name in ("slow_tools", "slow_tools.one"):
         monkeypatch.delitem(sys.modules, name)
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ("Grad-CAM", "gradcam"), ("GradCAM++", "gradcam++"), ("HiResCAM", "hirescam"), ("RSI Grad-CAM", "rsi-gradcam"),
+        ("integrated_gradients", "integrated-gradients"), ("IntegratedGradients", "integrated-gradients"),
+    ],
+)  # fmt: skip
+def test_names_of_papers_and_other_packages_are_found(given: str, name: str) -> None:
+    assert saywhy.methods.find_method(given).name == name
+    with pytest.raises(MethodError, match="no method 'gradcamm'"):
+        saywhy.methods.find_method("gradcamm")

@@ -82,10 +82,15 @@ class Registry(MutableMapping[str, T], Generic[T]):
     def find(self, name: str) -> T:
         """Return the value of this name; other names than the built-in ones are looked up in the entry points.
 
+        Case, hyphens, underscores and spaces do not matter where only one name is left: "Grad-CAM" is "gradcam".
+
         Raises:
             SaywhyError: of the registry's kind: there is no such name, or the package that has it is broken.
         """
         found = self.lookup(name)
+        if found is None:
+            spelled = [known for known in self if _key(known) == _key(name) != ""]
+            found = self[spelled[0]] if len(spelled) == 1 else None
         if found is not None:
             return found
         if name in self._elsewhere:
@@ -169,6 +174,15 @@ class Registry(MutableMapping[str, T], Generic[T]):
 
     def __len__(self) -> int:
         return len(self._values)
+
+
+def _key(name: str) -> str:
+    """A name without case, hyphens, underscores and spaces.
+
+    >>> _key("Grad-CAM++"), _key("integrated_gradients")
+    ('gradcam++', 'integratedgradients')
+    """
+    return "".join(letter for letter in name.lower() if letter not in "-_ ")
 
 
 def _name(value: Any) -> str:
