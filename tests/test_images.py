@@ -271,7 +271,15 @@ def test_invalid_arrays_raise(array: np.ndarray, words: tuple[str, ...]) -> None
     assert_refused(array, *words, error=InputError)
 
 
-@pytest.mark.parametrize("source", [7, None, b"bytes", object()], ids=["int", "none", "bytes", "object"])
+def test_bytes_of_a_file_are_read(tmp_path):
+    Image.new("RGBA", (3, 2), (10, 20, 30, 255)).save(tmp_path / "a.png")
+    assert read_image((tmp_path / "a.png").read_bytes()).getpixel((2, 1)) == (10, 20, 30)
+    for data in (b"no image", b"", png_that_claims(60_000, 60_000)):
+        with pytest.raises(ImageError, match="^the (file|image)"):
+            read_image(data)
+
+
+@pytest.mark.parametrize("source", [7, None, object()], ids=["int", "none", "object"])
 def test_objects_of_other_types_raise(source: object) -> None:
     assert_refused(source, "a path, a PIL image or a numpy array", type(source).__name__, error=InputError)
 

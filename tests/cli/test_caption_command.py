@@ -66,7 +66,7 @@ def test_caption_accepts_other_methods(run, model, noise):
         (("-t", ""), "at least one word"),
         (("-t", "где кошка"), "none of the words"),
         (("-t", "cat " * 1000), "1000 words are too many"),
-        (("-o", "x.txt"), "expected .html, .png, .npz or a folder"),
+        (("-o", "x.txt"), "expected .html, .png, .jpg, .jpeg, .pdf, .svg, .npz or a folder"),
     ],
 )
 def test_caption_with_invalid_arguments_fails_with_a_message(run, model, noise, words, says):

@@ -103,7 +103,7 @@ def test_answers_are_printed_as_plain_text(run, models, noise):
         (("--diverse", "10x10"), "at most 60"),
         (("--prompt", "где кошка"), "got 'где кошка' with 'где', 'кошка'"),
         (("--vqa-weights", "x.safetensors"), "needs --answer"),
-        (("-o", "x.txt"), "expected .html, .png, .npz or a folder"),
+        (("-o", "x.txt"), "expected .html, .png, .jpg, .jpeg, .pdf, .svg, .npz or a folder"),
         (("-a", "--vqa", "toybox:classifier"), "expected a model that answers questions, got toybox:classifier"),
     ],
 )
