@@ -275,7 +275,7 @@ def test_bytes_of_a_file_are_read(tmp_path):
     Image.new("RGBA", (3, 2), (10, 20, 30, 255)).save(tmp_path / "a.png")
     assert read_image((tmp_path / "a.png").read_bytes()).getpixel((2, 1)) == (10, 20, 30)
     for data in (b"no image", b"", png_that_claims(60_000, 60_000)):
-        with pytest.raises(ImageError, match="^the (file|image)"):
+        with pytest.raises(ImageError, match=r"^the (file|image)"):
             read_image(data)
 
 
