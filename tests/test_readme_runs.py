@@ -21,6 +21,7 @@ COMMANDS = re.findall(r"^saywhy (.+?)(?:\s+#.*)?$", README, flags=re.MULTILINE)
 SMALLER = {"resnet50": "resnet18", "vit_small_patch16_224": "test_vit"}
 
 ELSEWHERE = {
+    "check": "the code of the README checks a map",
     "benchmark": "tests/cli/test_benchmark_command.py runs it on a folder in VOC's layout",
     "fix": "tests/cli/test_fix_command.py runs it with hints",
     "studio": "tests/studio serves it to a browser",

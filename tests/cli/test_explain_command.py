@@ -332,7 +332,7 @@ def test_damaged_images_are_reported_and_the_others_explained(run: Run, here: Pa
     (here / "photos" / "c.jpg").write_text("this is no image")
     ran = run("explain", "photos", "missing.png", *MODEL, "--json", "-o", "why.html")
     assert ran.code == 1
-    assert [found["image"] for found in json.loads(ran.out)] == ["a.png", "b.jpg", "a.png"]
+    assert [found["image"] for found in json.loads(ran.out)] == ["photos/a.png", "b.jpg", "deep/a.png"]
     assert (here / "why.html").exists()
     failures = [line for line in ran.err.splitlines() if line.startswith("saywhy: ")]
     assert len(failures) == 3

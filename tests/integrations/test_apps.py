@@ -1,5 +1,6 @@
 """FiftyOne, Gradio and marimo; the real packages where they are installed (extra ``integrations``)."""
 
+import gc
 import subprocess
 import sys
 from pathlib import Path
@@ -96,6 +97,7 @@ def test_gradio_app_explains_an_image(tmp_path: Path) -> None:
             caller.predict(client.handle_file(tmp_path / "red.png"), "zebra", "gradcam", api_name="/explain")
     finally:
         blocks.close()
+        gc.collect()  # its event loops are not closed, which warns in whatever test they are collected
 
 
 # --- marimo ------------------------------------------------------------------------------------------------------

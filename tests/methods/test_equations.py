@@ -166,5 +166,5 @@ def test_gradcam_refuses_an_unknown_pooling():
 
 
 def test_unknown_method_raises_with_the_nearest_name():
-    with pytest.raises(MethodError, match=r"no method 'grad-cam'. Nearest: .*'gradcam'"):
-        find_method("grad-cam")
+    with pytest.raises(MethodError, match=r"no method 'gradcamm'. Nearest: .*'gradcam'"):
+        find_method("gradcamm")

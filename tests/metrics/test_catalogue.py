@@ -391,9 +391,9 @@ def test_oracles_are_for_metrics_that_exist():
     ("name", "nearest"),
     [
         ("deletoin", "'deletion'"),
-        ("Insertion", "'insertion'"),
+        ("Insertions", "'insertion'"),
         ("pointing", "'pointing-game'"),
-        ("max sensitivity", "'max-sensitivity'"),
+        ("max sensitvity", "'max-sensitivity'"),
         ("zzz", None),
     ],
 )

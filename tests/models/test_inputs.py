@@ -449,7 +449,7 @@ def test_unknown_layers_raise(tiny: Build) -> None:
 def test_unknown_methods_and_parameters_raise(tiny: Build) -> None:
     tensor = torch.rand(1, 3, 16, 16)
     errors = saywhy.errors
-    assert_refused(tiny(), tensor, "'grad-cam'", "'gradcam'", error=errors.MethodError, method="grad-cam")
+    assert_refused(tiny(), tensor, "'gradcamm'", "'gradcam'", error=errors.MethodError, method="gradcamm")
     assert_refused(tiny(), tensor, "empty list", error=errors.MethodError, method=[])
     assert_refused(tiny(), tensor, "no parameter 'rleu'", "relu", error=errors.MethodError, rleu=False)
     assert_refused(tiny(), tensor, "precision must be exact or fast, got 'quick'", precision="quick")

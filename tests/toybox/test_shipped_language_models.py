@@ -43,6 +43,7 @@ def test_captions_are_as_accurate_as_required():
     assert int(metadata("captioner")["distinct_captions"]) > 100
 
 
+@pytest.mark.nightly
 def test_vqa_accuracy_in_metadata_is_reproduced():
     """On other scenes of the test split, through the public API, within the sampling error."""
     model = saywhy.load("toybox:vqa")

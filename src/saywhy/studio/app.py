@@ -34,7 +34,7 @@ from saywhy.studio.pages import asset, page
 from saywhy.studio.problems import Problem, problem_of, record, response
 from saywhy.studio.settings import StudioSettings
 from saywhy.studio.visitors import COOKIE, TOKEN_COOKIE, Rate, Visitors, check_origin, check_token
-from saywhy.studio.work import Ask, Task, joined, tasks_of, work_of
+from saywhy.studio.work import Ask, Verb, joined, tasks_of, work_of
 from saywhy.terminal import printable
 from saywhy.view.report import report_html
 
@@ -92,7 +92,7 @@ class CountBody(Body):
     of: list[str] = Field([], description="Nouns; the largest counts otherwise.", max_length=5)
 
 
-class Example(BaseModel):
+class ExampleEntry(BaseModel):
     """An image to begin with."""
 
     name: str
@@ -290,9 +290,9 @@ def _add_pages(app: FastAPI, studio: Studio) -> None:
 
 def _add_images(app: FastAPI, studio: Studio) -> None:
     @app.get("/api/examples", tags=["images"])
-    async def examples() -> list[Example]:
+    async def examples() -> list[ExampleEntry]:
         """The images to begin with."""
-        return [Example(name=name) for name, _ in studio.examples]
+        return [ExampleEntry(name=name) for name, _ in studio.examples]
 
     @app.post("/api/examples/{number}", tags=["images"], status_code=201)
     async def take(number: int) -> dict[str, Any]:
@@ -363,7 +363,7 @@ Wait = Annotated[int, Query(ge=0, le=LONGEST_WAIT, description="Seconds to wait 
 
 
 def _add_tasks(app: FastAPI, studio: Studio) -> None:
-    async def answer(task: Task, body: Body, request: Request, wait: int) -> Response:
+    async def answer(task: Verb, body: Body, request: Request, wait: int) -> Response:
         given: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value
             for name, value in body.model_dump(exclude={"image"}).items()

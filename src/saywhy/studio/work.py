@@ -18,13 +18,13 @@ from saywhy.tasks.counting.counter import Counter
 from saywhy.tasks.protocols import GeneratesText
 from saywhy.view.payload import Payload, payload
 
-Task = Literal["explain", "ask", "caption", "count"]
+Verb = Literal["explain", "ask", "caption", "count"]
 
 MOST = 5
 """Targets, and methods, of one request."""
 
 
-def tasks_of(model: Model) -> tuple[Task, ...]:
+def tasks_of(model: Model) -> tuple[Verb, ...]:
     """Return the tasks that a model can do."""
     if isinstance(model.module, GeneratesText):
         return ("caption",)
@@ -51,7 +51,7 @@ class Ask:
         top: the number of the model's own classes.
     """
 
-    task: Task
+    task: Verb
     model: str
     target: tuple[str, ...] = ()
     method: tuple[str, ...] = ()

@@ -270,7 +270,7 @@ def test_a_result_is_written_and_read(tmp_path):
     assert "0 to " in page
     with Image.open(found.save(tmp_path / "a.png")) as drawn:
         assert json.loads(drawn.text["saywhy"])["counts"]["explained"][1]["name"] == "mug"
-    with pytest.raises(InputError, match=r"expected the suffix \.html, \.png or \.npz"):
+    with pytest.raises(InputError, match=r"expected the suffix \.html, \.png, \.jpg or \.npz"):
         found.save(tmp_path / "a.txt")
     saywhy.explain(counter(), picture(), Count(), **SETTINGS).save(tmp_path / "b.npz")
     with pytest.raises(InputError, match="holds no counts"):
