@@ -160,3 +160,11 @@ def test_a_failed_map_warns_and_training_goes_on(tmp_path: Path) -> None:
     pytest.importorskip("lightning.pytorch")
     with pytest.warns(saywhy.SaywhyWarning, match="no maps of epoch 0"):
         fitted(tmp_path, logger=False, network=lambda learner: nn.Flatten())
+
+
+def test_a_callback_without_lightning_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    import saywhy.integrations.lightning as module
+
+    monkeypatch.setattr(module, "Callback", None)
+    with pytest.raises(saywhy.errors.MissingExtra, match="pip install lightning"):
+        module.ExplainCallback(torch.rand(1, 3, 8, 8))

@@ -17,11 +17,11 @@ try:
 except ImportError:
     try:
         from pytorch_lightning import Callback
-    except ImportError as error:
-        raise MissingExtra(f"the callback needs Lightning ({error}). Install it: pip install lightning") from error
+    except ImportError:  # said when a callback is made
+        Callback = None
 
 
-class ExplainCallback(Callback):  # type: ignore[misc]
+class ExplainCallback(Callback or object):  # type: ignore[misc]
     """Explains some images after every validation epoch, and logs the maps.
 
     See :func:`saywhy.integrations.loggers.log_maps` for the loggers and the names of the maps.
@@ -37,6 +37,9 @@ class ExplainCallback(Callback):  # type: ignore[misc]
         network: what is explained: a function from the Lightning module to a network or a ``saywhy.Model``; the module
             itself by default.
         options: further arguments of :func:`saywhy.explain`.
+
+    Raises:
+        MissingExtra: Lightning is not installed.
     """
 
     def __init__(
@@ -50,6 +53,10 @@ class ExplainCallback(Callback):  # type: ignore[misc]
         network: Callable[[Any], nn.Module | Model] | None = None,
         **options: Any,
     ) -> None:
+        if Callback is None:
+            raise MissingExtra(
+                "the callback needs Lightning, which is not installed. Install it: pip install lightning"
+            )
         super().__init__()
         self._asked = {"target": target, "method": method, **options}
         self._images, self._name = images, name
