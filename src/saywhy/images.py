@@ -3,7 +3,7 @@
 import io
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -70,14 +70,14 @@ def read_image(source: Any) -> Image.Image:
     if isinstance(source, np.ndarray):
         return _as_rgb(_from_array(source))
     if isinstance(source, bytes):
-        return _read_file(io.BytesIO(source), "the file", "")
+        return _read_file(io.BytesIO(source), "the file")
     if not isinstance(source, str | os.PathLike):
         raise InputError(f"an image must be a path, a PIL image or a numpy array, got {type(source).__name__}.")
     path = _existing_file(source)
-    return _read_file(path, f"'{path}'", _looks_like)
+    return _read_file(path, f"'{path}'")
 
 
-def _read_file(file: "Path | io.BytesIO", name: str, hint: "Callable[[Path], str] | str") -> Image.Image:
+def _read_file(file: Path | io.BytesIO, name: str) -> Image.Image:
     """Read an image file.
 
     Raises:
@@ -88,7 +88,7 @@ def _read_file(file: "Path | io.BytesIO", name: str, hint: "Callable[[Path], str
         with ignored_warnings(module=r"PIL\b"), Image.open(file) as opened:
             return _decode(opened, name)
     except UnidentifiedImageError as error:
-        seems = hint if isinstance(hint, str) else hint(file)  # type: ignore[arg-type]
+        seems = _looks_like(file) if isinstance(file, Path) else ""
         raise ImageError(f"{name} is not an image that can be read{seems}.") from error
     except Image.DecompressionBombError as error:
         raise ImageError(f"{name} is refused, because it may be a decompression bomb: {error}") from error

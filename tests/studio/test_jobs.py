@@ -146,6 +146,9 @@ def test_settings_come_from_the_environment():
     found = StudioSettings.from_environment({"SAYWHY_STUDIO_PORT": "9", "SAYWHY_STUDIO_TOKEN": "t" * 20}, host=None)
     assert (found.port, found.token) == (9, "t" * 20)
     assert StudioSettings.from_environment({"SAYWHY_STUDIO_PORT": "9"}, port=8).port == 8
+    public = StudioSettings.from_environment({"SAYWHY_STUDIO_TOKEN": "t" * 20}, public=True)
+    assert public.token == "t" * 20  # the environment's, not a new one
+    assert len(StudioSettings.from_environment({"SAYWHY_STUDIO_PUBLIC": "yes"}).token or "") == 32
     with pytest.raises(InputError, match="SAYWHY_STUDIO_PORT must be a whole number, got 'x'"):
         StudioSettings.from_environment({"SAYWHY_STUDIO_PORT": "x"})
     with pytest.raises(InputError, match="SAYWHY_STUDIO_PUBLIC must be yes or no"):

@@ -117,6 +117,14 @@ def test_several_maps_need_legends(explanation: Any, tmp_path: Path) -> None:
         save_image(explanation, tmp_path / "why.png", legend=False)
 
 
+def test_a_figure_has_its_titles(single: Any, tmp_path: Path) -> None:
+    assert len(figure(single, legend=True).axes) == 2  # type: ignore[call-arg]
+    for write in (lambda: figure(single, legend=False), lambda: save_figure(single, tmp_path / "a.pdf", legend=False)):  # type: ignore[call-arg]
+        with pytest.raises(InputError, match=r"a figure always has its titles\. .*legend=False"):
+            write()
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_page_starts_with_the_settings(explanation: Any) -> None:
     plain = payload(explanation)
     given = payload(explanation, cmap="gray", alpha=0.5, threshold=0.1, mark_peak=False, draw_box=True)

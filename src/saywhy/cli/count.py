@@ -13,6 +13,15 @@ from saywhy.cli.count_request import CountRequest
 from saywhy.cli.explain import PAGE, Device, Weights, parameters_of, print_table
 from saywhy.errors import ImageError, InputError
 
+CounterName = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        "-m",
+        help="counter:FILE (`saywhy train counter`), a detector (torchvision:NAME, FILE.py:FUNCTION), or the demo.",
+    ),
+]
+
 TABLES = (".csv", ".json")
 """The suffixes of tables, which have no maps."""
 
@@ -29,14 +38,7 @@ def count(
         list[str] | None,
         typer.Option("--of", help="What to count: 'mugs', 'people', 'animals'; the largest by default. Repeatable."),
     ] = None,
-    model: Annotated[
-        str,
-        typer.Option(
-            "--model",
-            "-m",
-            help="counter:FILE (`saywhy train counter`), a detector (torchvision:NAME, FILE.py:FUNCTION), or the demo.",
-        ),
-    ] = "toybox:counter",
+    model: CounterName = "toybox:counter",
     weights: Weights = None,
     device: Device = None,
     method: Annotated[list[str] | None, typer.Option("--method", help="See `saywhy methods`. Repeatable.")] = None,

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from saywhy.cli import screen
+from saywhy.cli.count import CounterName
 from saywhy.cli.explain import Device, Weights
 from saywhy.errors import InputError
 
@@ -16,14 +17,7 @@ def score_counts(
     data: Annotated[
         str | None, typer.Argument(help="Images with boxes: voc:PATH:test, coco:PATH or toybox:SPLIT.")
     ] = None,
-    model: Annotated[
-        str,
-        typer.Option(
-            "--model",
-            "-m",
-            help="counter:FILE (`saywhy train counter`), a detector (torchvision:NAME, FILE.py:FUNCTION), or the demo.",
-        ),
-    ] = "toybox:counter",
+    model: CounterName = "toybox:counter",
     weights: Weights = None,
     device: Device = None,
     difficult: Annotated[

@@ -1,6 +1,5 @@
 """``saywhy studio``: the web studio on the own machine."""
 
-import secrets
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,7 +24,8 @@ def studio(
     host: Annotated[str | None, typer.Option(help="The address to listen on.  [default: 127.0.0.1]")] = None,
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="The port.  [default: 8642]")] = None,
     public: Annotated[
-        bool | None, typer.Option("--public", help="Allow other machines; a token is made if none is given.")
+        bool | None,
+        typer.Option("--public", help="Allow other machines (with --host 0.0.0.0); a token is made if none is given."),
     ] = None,
     token: Annotated[str | None, typer.Option(help="The token that visitors must give.")] = None,
     device: Device = None,
@@ -40,8 +40,6 @@ def studio(
     from saywhy.models import load
     from saywhy.studio.settings import StudioSettings
 
-    if public and token is None:
-        token = secrets.token_urlsafe(24)
     settings = StudioSettings.from_environment(host=host, port=port, public=public, token=token)
     names = list(dict.fromkeys(model or DEMO))
     with screen.noted_warnings(), screen.Steps(len(names)) as steps:

@@ -4,14 +4,12 @@ Everything is held in memory, under ids that nobody can guess; nothing is listed
 """
 
 import asyncio
-import hashlib
 import io
 import json
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal
 from urllib.parse import unquote
@@ -20,7 +18,6 @@ from fastapi import FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, StreamingResponse
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
@@ -28,13 +25,14 @@ from saywhy.errors import ImageError, SaywhyError
 from saywhy.images import read_image
 from saywhy.methods import METHODS
 from saywhy.models import Model
-from saywhy.studio.jobs import ENDED, Job, JobQueue
-from saywhy.studio.kept import Kept
+from saywhy.studio.bodies import AskBody, Body, CaptionBody, CountBody, ExampleEntry, ExplainBody
+from saywhy.studio.jobs import ENDED, Job
 from saywhy.studio.pages import asset, page
 from saywhy.studio.problems import Problem, problem_of, record, response
 from saywhy.studio.settings import StudioSettings
-from saywhy.studio.visitors import COOKIE, TOKEN_COOKIE, Rate, Visitors, check_origin, check_token
-from saywhy.studio.work import Ask, Verb, joined, tasks_of, work_of
+from saywhy.studio.state import Studio
+from saywhy.studio.visitors import COOKIE, TOKEN_COOKIE, check_origin, check_token
+from saywhy.studio.work import Ask, Verb, joined, tasks_of
 from saywhy.terminal import printable
 from saywhy.view.report import report_html
 
@@ -51,114 +49,6 @@ POLL = 0.1
 
 LONGEST_WAIT = 120
 """Seconds that a request may wait for its result."""
-
-
-class Body(BaseModel):
-    """The fields that all tasks share."""
-
-    model_config = ConfigDict(extra="forbid")
-    image: str = Field(description="The id of an image that was given before.", max_length=64)
-    model: str = Field("", description="The name of a model; the first that does the task by default.", max_length=300)
-    method: list[str] = Field([], description="Names of methods; the task's default otherwise.", max_length=5)
-    layer: str = Field("", description="A layer; found by default.", max_length=300)
-
-
-class ExplainBody(Body):
-    """A request to explain classes."""
-
-    target: list[str] = Field([], description="Classes, contrasts ('cat - dog') and others.", max_length=5)
-    top: int = Field(3, ge=1, le=5, description="The number of the model's own classes, without a target.")
-    counterfactual: bool = Field(False, description="Explain the evidence against the targets.")
-    check: bool = Field(False, description="Test every map.")
-
-
-class AskBody(Body):
-    """A request to answer a question."""
-
-    question: str = Field(description="The question.", min_length=1, max_length=500)
-    target: list[str] = Field([], description="Answers to explain; the model's own otherwise.", max_length=5)
-    top: int = Field(3, ge=1, le=5, description="The number of the model's own answers.")
-
-
-class CaptionBody(Body):
-    """A request for a caption."""
-
-    text: str = Field("", description="A caption to explain; generated otherwise.", max_length=500)
-
-
-class CountBody(Body):
-    """A request to count."""
-
-    of: list[str] = Field([], description="Nouns; the largest counts otherwise.", max_length=5)
-
-
-class ExampleEntry(BaseModel):
-    """An image to begin with."""
-
-    name: str
-    question: str = ""
-
-
-class Studio:
-    """What the app holds: models, images, results and the queue."""
-
-    def __init__(
-        self, models: Mapping[str, Model], examples: Sequence[tuple[str, Image.Image]], settings: StudioSettings
-    ) -> None:
-        self.models, self.examples, self.settings = dict(models), list(examples), settings
-        seconds = 60.0 * settings.keep_minutes
-        self.images: Kept[tuple[str, Image.Image, str]] = Kept(settings.images, seconds)
-        self.results: Kept[Job] = Kept(settings.results, seconds)
-        self.cache: Kept[Job] = Kept(settings.results, seconds)
-        self.cached: dict[str, str] = {}
-        self.queue = JobQueue(settings.waiting, settings.per_visitor)
-        self.rate, self.visitors = Rate(settings.per_minute), Visitors()
-        self.digests = {name: model.digest() for name, model in self.models.items()}
-        self.begun, self.counts = time.monotonic(), {"requests": 0, "jobs": 0, "cached": 0, "refused": 0}
-
-    def add_image(self, image: Image.Image, name: str) -> dict[str, Any]:
-        """Keep an image, reduced to the longest side that is allowed."""
-        factor = self.settings.longest_side / max(image.size)
-        if factor < 1:
-            size = max(1, round(image.width * factor)), max(1, round(image.height * factor))
-            image = image.resize(size, Image.Resampling.LANCZOS)
-        digest = hashlib.sha256(repr(image.size).encode() + image.tobytes()).hexdigest()
-        key = self.images.add((name, image, digest))
-        return {"id": key, "name": name, "width": image.width, "height": image.height}
-
-    def submit(self, asked: Ask, image_id: str, visitor: str) -> tuple[str, Job]:
-        """Queue a request, or take its result from the cache.
-
-        Raises:
-            Problem: there is no such image or model.
-            Busy: too many requests wait.
-            SaywhyError: the request is wrong.
-        """
-        found = self.images.get(image_id)
-        if found is None:
-            raise Problem(
-                404, f"there is no image of this id; images are kept for {self.settings.keep_minutes} minutes."
-            )
-        name, image, digest = found
-        able = [one for one, model in self.models.items() if asked.task in tasks_of(model)]
-        if asked.model and asked.model not in self.models:
-            raise Problem(404, f"there is no model '{asked.model}'; there are {', '.join(self.models)}.")
-        if not asked.model and not able:
-            raise Problem(422, f"no model of this studio can {asked.task}.")
-        asked = replace(asked, model=asked.model or able[0])
-        work = work_of(self.models[asked.model], image, name, asked)
-        key = hashlib.sha256(f"{digest} {self.digests[asked.model]} {name} {asked!r}".encode()).hexdigest()
-        known = self.cache.get(self.cached.get(key, ""))
-        self.counts["jobs"] += 1
-        if known is not None and known.state == "done":
-            self.counts["cached"] += 1
-            job = replace(known)
-        else:
-            job = self.queue.submit(Job(work, visitor, name))
-            if len(self.cached) > 4 * self.settings.results:
-                self.cached.clear()
-            self.cached[key] = self.cache.add(job)
-        return self.results.add(job), job
 
 
 def create_app(
@@ -219,9 +109,10 @@ def _guard(studio: Studio) -> Callable[[Request, Callable[[Request], Awaitable[R
                 "Content-Security-Policy": POLICY,
                 "X-Content-Type-Options": "nosniff",
                 "Referrer-Policy": "no-referrer",
-                "Cross-Origin-Resource-Policy": "same-origin", "Cross-Origin-Opener-Policy": "same-origin",
+                "Cross-Origin-Resource-Policy": "same-origin",
+                "Cross-Origin-Opener-Policy": "same-origin",
             }
-        )  # fmt: skip
+        )
         answered.headers.setdefault("Cache-Control", "no-store")
         secure = request.url.scheme == "https"
         if known is None and request.url.path == "/":

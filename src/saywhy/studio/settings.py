@@ -1,6 +1,7 @@
 """``StudioSettings``: where the studio listens, and what it allows."""
 
 import os
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, get_type_hints
@@ -70,6 +71,8 @@ class StudioSettings:
     def from_environment(environment: Mapping[str, str] = os.environ, **given: Any) -> "StudioSettings":
         """The settings in environment variables; ``given`` ones that are not None go first.
 
+        A public studio for which neither has a token gets one.
+
         Raises:
             InputError: a variable has no value of its kind.
 
@@ -82,7 +85,10 @@ class StudioSettings:
             for one in fields(StudioSettings)
             if PREFIX + one.name.upper() in environment
         }
-        return StudioSettings(**{**found, **{name: value for name, value in given.items() if value is not None}})
+        found |= {name: value for name, value in given.items() if value is not None}
+        if found.get("public") and "token" not in found:
+            found["token"] = secrets.token_urlsafe(24)
+        return StudioSettings(**found)
 
 
 def _read(name: str, text: str, kind: Any) -> Any:

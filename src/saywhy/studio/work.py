@@ -1,7 +1,7 @@
 """What the studio computes: each task of a model, as data for the viewer, method by method."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from PIL import Image
@@ -62,7 +62,6 @@ class Ask:
     counterfactual: bool = False
     check: bool = False
     top: int = 3
-    parameters: dict[str, Any] = field(default_factory=dict, compare=False)
 
 
 def work_of(model: Model, image: Image.Image, name: str, asked: Ask) -> Callable[[Job], None]:

@@ -70,6 +70,9 @@ def figure(shown: ExplanationLike | TaskResultLike, *, columns: int = 6, **look:
     from matplotlib.figure import Figure  # slow to import, and `import saywhy` does not need it
 
     check_names(look)
+    if look.get("legend", True) is not True:
+        raise InputError("a figure always has its titles. For the image alone write a .png with legend=False.")
+    look = {name: value for name, value in look.items() if name != "legend"}  # type: ignore[assignment]
     explanation, _ = with_notes(shown)
     rows = list(_rows(flat(explanation), columns, look))
     # Positions are computed: matplotlib's constrained layout takes seconds for twenty panels.
@@ -122,9 +125,6 @@ def save_figure(shown: ExplanationLike | TaskResultLike, path: str | Path, **loo
     """
     from matplotlib import rc_context
 
-    check_names(look)
-    if look.pop("legend", True) is not True:
-        raise InputError("a .pdf or .svg always has its titles. For the image alone write a .png with legend=False.")
     explanation, _ = with_notes(shown)
     kind, note = Path(path).suffix.lower()[1:], dumps(plain(explanation.provenance))
     about = {"Keywords": note, "CreationDate": None} if kind == "pdf" else {"Description": note, "Date": None}

@@ -228,7 +228,7 @@ def _look(look: Mapping[str, Any]) -> LookEntry:
     for name, key in (("mark_peak", "peak"), ("draw_box", "box")):
         if name in look:
             true_or_false(**{name: look[name]})
-            found[key] = look[name]  # type: ignore[literal-required]
+            found[key] = bool(look[name])  # type: ignore[literal-required]
     return found
 
 

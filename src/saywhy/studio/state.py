@@ -1,0 +1,79 @@
+"""``Studio``: what the app holds."""
+
+import hashlib
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from PIL import Image
+
+from saywhy.models import Model
+from saywhy.studio.jobs import Job, JobQueue
+from saywhy.studio.kept import Kept
+from saywhy.studio.problems import Problem
+from saywhy.studio.settings import StudioSettings
+from saywhy.studio.visitors import Rate, Visitors
+from saywhy.studio.work import Ask, tasks_of, work_of
+
+
+class Studio:
+    """What the app holds: models, images, results and the queue."""
+
+    def __init__(
+        self, models: Mapping[str, Model], examples: Sequence[tuple[str, Image.Image]], settings: StudioSettings
+    ) -> None:
+        self.models, self.examples, self.settings = dict(models), list(examples), settings
+        seconds = 60.0 * settings.keep_minutes
+        self.images: Kept[tuple[str, Image.Image, str]] = Kept(settings.images, seconds)
+        self.results: Kept[Job] = Kept(settings.results, seconds)
+        self.cache: Kept[Job] = Kept(settings.results, seconds)
+        self.cached: dict[str, str] = {}
+        self.queue = JobQueue(settings.waiting, settings.per_visitor)
+        self.rate, self.visitors = Rate(settings.per_minute), Visitors()
+        self.digests = {name: model.digest() for name, model in self.models.items()}
+        self.begun, self.counts = time.monotonic(), {"requests": 0, "jobs": 0, "cached": 0, "refused": 0}
+
+    def add_image(self, image: Image.Image, name: str) -> dict[str, Any]:
+        """Keep an image, reduced to the longest side that is allowed."""
+        factor = self.settings.longest_side / max(image.size)
+        if factor < 1:
+            size = max(1, round(image.width * factor)), max(1, round(image.height * factor))
+            image = image.resize(size, Image.Resampling.LANCZOS)
+        digest = hashlib.sha256(repr(image.size).encode() + image.tobytes()).hexdigest()
+        key = self.images.add((name, image, digest))
+        return {"id": key, "name": name, "width": image.width, "height": image.height}
+
+    def submit(self, asked: Ask, image_id: str, visitor: str) -> tuple[str, Job]:
+        """Queue a request, or take its result from the cache.
+
+        Raises:
+            Problem: there is no such image or model.
+            Busy: too many requests wait.
+            SaywhyError: the request is wrong.
+        """
+        found = self.images.get(image_id)
+        if found is None:
+            raise Problem(
+                404, f"there is no image of this id; images are kept for {self.settings.keep_minutes} minutes."
+            )
+        name, image, digest = found
+        able = [one for one, model in self.models.items() if asked.task in tasks_of(model)]
+        if asked.model and asked.model not in self.models:
+            raise Problem(404, f"there is no model '{asked.model}'; there are {', '.join(self.models)}.")
+        if not asked.model and not able:
+            raise Problem(422, f"no model of this studio can {asked.task}.")
+        asked = replace(asked, model=asked.model or able[0])
+        work = work_of(self.models[asked.model], image, name, asked)
+        key = hashlib.sha256(f"{digest} {self.digests[asked.model]} {name} {asked!r}".encode()).hexdigest()
+        known = self.cache.get(self.cached.get(key, ""))
+        self.counts["jobs"] += 1
+        if known is not None and known.state == "done":
+            self.counts["cached"] += 1
+            job = replace(known)
+        else:
+            job = self.queue.submit(Job(work, visitor, name))
+            if len(self.cached) > 4 * self.settings.results:
+                self.cached.clear()
+            self.cached[key] = self.cache.add(job)
+        return self.results.add(job), job
