@@ -16,7 +16,7 @@ demo: .venv/demo.stamp
 
 lint: .venv/dev.stamp
 	$(BIN)/ruff format --check .
-	$(BIN)/ruff check .
+	$(BIN)/ruff check --no-cache .
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/mypy
 

@@ -7,12 +7,11 @@ from typing import Any
 import pytest
 
 pytest.importorskip("selenium")
-from viewer_page import Page
-
 from saywhy.view import save_html
 from saywhy.view.chapters import Chapter, save_chapters
 from saywhy.view.contact import contact_html
 from saywhy.view.gallery import save_gallery
+from viewer_page import Page
 
 pytestmark = pytest.mark.browser
 

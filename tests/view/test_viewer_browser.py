@@ -24,6 +24,7 @@ pytest.importorskip("selenium")
 from selenium.webdriver.common.action_chains import ActionChains  # only where selenium is
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
+
 from viewer_page import Page, visit
 
 pytestmark = pytest.mark.browser
