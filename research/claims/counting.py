@@ -164,7 +164,7 @@ def _tallies(
     by_job: Mapping[Job, Path], files: Mapping[str, Path], seeds: int, workers: int, progress: Progress
 ) -> dict[str, Tallies]:
     """Measure detection with counts for every data set with a detector, and every seed."""
-    names = [name for name in files if SETS[name].steps[1]]
+    names = [name for name in files if SETS[name].detects]
     own = {(job.name, job.kind, job.seed): file for job, file in by_job.items() if not job.sweep}
     work = [
         (name, files[name], own[name, "detect", seed], {kind: own[name, kind, seed] for kind in COUNTERS})

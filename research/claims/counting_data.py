@@ -61,7 +61,8 @@ class CountingSet:
         labels: the classes; () are those of the data set.
         images: the most images of train, val and test; None for all. One number with folds.
         hidden: the width of the hidden layers of perceptrons, and of sequential subitizing.
-        steps: of a counter; of the detector, 0 for none.
+        steps: of a counter; of the detector that is trained on the same maps, 0 for none.
+        detector: the file under REAL of a detector's weights, for a detector that is trained already; "" for none.
         batch: of the counters.
         rate: of the counters.
         folds: the number of folds; 0 for published splits.
@@ -84,6 +85,12 @@ class CountingSet:
     rate: float
     folds: int = 0
     relative: bool = False
+    detector: str = ""
+
+    @property
+    def detects(self) -> bool:
+        """Whether a detector counts too."""
+        return bool(self.steps[1] or self.detector)
 
     @property
     def real(self) -> bool:
@@ -110,6 +117,7 @@ SETS: dict[str, CountingSet] = {
         "the first 128 photographs of COCO train2017, 80 classes, without crowd regions",
         backbone="timm:tf_efficientnet_lite0", weights=LITE0, layer="bn2", size=(320, 320), mean=HALF, std=HALF,
         labels=(), images=(128,), hidden=(128, 32), steps=(450, 0), batch=32, rate=1e-3, folds=FOLDS,
+        detector="coco/fastestdet.safetensors",
     ),
 }  # fmt: skip
 """All data sets by name."""
@@ -218,6 +226,12 @@ def prepare(name: str, share: float) -> Path:
     return file
 
 
+def photographs(name: str, share: float) -> Iterator[Image.Image]:
+    """Yield the images of a data set of boxes as they are on the disk, in the order of its maps."""
+    for part in _images(name, share)[0]:
+        yield from part.opened()  # type: ignore[union-attr]
+
+
 def read_prepared(name: str, file: Path) -> PreparedSet:
     """Return a data set from its file."""
     with safe_open(file, "pt") as opened:
@@ -249,6 +263,10 @@ class _DatasetPart:
     def __init__(self, chosen: CountingSet, data: Dataset, count: int, labels: Sequence[str]) -> None:
         self.chosen, self.data, self.count, self.labels = chosen, data, min(count, len(data)), labels
         self.names = [data[index].name for index in range(self.count)]
+
+    def opened(self) -> Iterator[Image.Image]:
+        """Yield the images as they are on the disk."""
+        return (self.data[index].open() for index in range(self.count))
 
     def __iter__(self) -> Iterator[tuple[Tensor, list[list[float]], list[int]]]:
         input_of = Preprocess(self.chosen.size, None, self.chosen.mean, self.chosen.std)

@@ -1,22 +1,26 @@
-r"""A small detector on frozen feature maps, for the baseline "detect": a head that finds the centres of objects.
+r"""The detectors of the baseline "detect": a small one on frozen feature maps, and one that is trained already.
 
-Two convolutions, then for every cell of the map the probability that the centre of an object of each class lies there,
-the place of the centre in the cell, and the size of the box (Zhou et al., *Objects as Points*, 2019). Unlike there all
-cells give boxes, not only local maxima: non-maximum suppression is what the paper on counting tunes.
+The small one is a head that finds the centres of objects: two convolutions, then for every cell of the map the
+probability that the centre of an object of each class lies there, the place of the centre in the cell, and the size of
+the box (Zhou et al., *Objects as Points*, 2019). Unlike there all cells give boxes, not only local maxima: non-maximum
+suppression is what the paper on counting tunes.
 
 Boxes are shares of the image's sides, so that images of all sizes are alike; IoU does not depend on the unit.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from jaxtyping import Float, Int
+from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from research.claims.fastestdet import SIDE, detector
 from saywhy.shapes import FeatureMaps
-from saywhy.tasks.counting.detect import Detections
+from saywhy.tasks.counting.detect import Detections, detections_of
 from saywhy.tasks.counting.detection_counts import TrueBoxes
 from saywhy.training.loop import Plan, optimize, step_generator
 
@@ -159,10 +163,35 @@ def detect(network: CentreDetector, maps: FeatureMaps, batch: int = 64) -> list[
     return found
 
 
+def detect_trained(weights: Path, images: Iterable[Image.Image], labels: Sequence[str]) -> list[Detections]:
+    """Return the boxes that FastestDet with trained weights finds, as :func:`detect` does.
+
+    Args:
+        weights: its file of weights.
+        images: of any size; each is resized whole.
+        labels: the classes of the boxes returned, by name; boxes of other classes are dropped.
+    """
+    model = detector(weights)
+    place = torch.tensor([labels.index(name) if name in labels else -1 for name in model.labels or ()])
+    found = []
+    with torch.no_grad():
+        for image in images:
+            (raw,) = detections_of(model.module(model.preprocess(image)[0].unsqueeze(0)))
+            kept = _largest(raw.scores.where(place[raw.labels] >= 0, 0.0))
+            found.append(Detections(raw.boxes[kept] / SIDE, raw.scores[kept], place[raw.labels[kept]]))
+    return found
+
+
+def _largest(scores: Float[Tensor, " box"]) -> Int[Tensor, " kept"]:
+    """Return the places of the largest scores, at most MOST_BOXES, of those of at least LEAST_SCORE."""
+    best, at = scores.topk(min(MOST_BOXES, len(scores)))
+    return at[best >= LEAST_SCORE]
+
+
 def _decoded(scores: Float[Tensor, "class row column"], boxes: Float[Tensor, "4 row column"]) -> Detections:
     rows, columns = scores.shape[1:]
-    best, at = scores.flatten().topk(min(MOST_BOXES, scores.numel()))
-    best, at = best[best >= LEAST_SCORE], at[best >= LEAST_SCORE]
+    at = _largest(scores.flatten())
+    best = scores.flatten()[at]
     label, cell = at // (rows * columns), at % (rows * columns)
     x, y, wide, high = boxes.flatten(1)[:, cell]
     x, y = (cell % columns + x) / columns, (cell // columns + y) / rows

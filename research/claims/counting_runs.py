@@ -14,8 +14,8 @@ from jaxtyping import Float, Int
 from safetensors import safe_open
 from torch import Tensor
 
-from research.claims.counting_data import SETS, PreparedSet, read_prepared
-from research.claims.counting_detector import DETECTOR_PLAN, DETECTOR_SETTINGS, detect, learn_detector
+from research.claims.counting_data import REAL, SETS, PreparedSet, photographs, read_prepared
+from research.claims.counting_detector import DETECTOR_PLAN, DETECTOR_SETTINGS, detect, detect_trained, learn_detector
 from research.claims.language_networks import FOLDER
 from saywhy.metrics.counting import round_counts
 from saywhy.tasks.counting.count_classifier import CountClassifier
@@ -155,7 +155,7 @@ def jobs_of(names: Sequence[str], seeds: int, grid_seeds: int, share: float) -> 
     found = []
     for name in names:
         kinds = [("glance", 1), ("associative", GRID), ("sequential", GRID), ("gt-class", 1)]
-        kinds += [("detect", 1)] if SETS[name].steps[1] else []
+        kinds += [("detect", 1)] if SETS[name].detects else []
         found += [Job(name, kind, grid, seed, share) for seed in range(seeds) for kind, grid in kinds]
         found += [
             Job(name, kind, grid, seed, share, True)
@@ -240,18 +240,23 @@ def _plan(job: Job, images: int):
 
 
 def _detected(job: Job, data: PreparedSet) -> RunResult:
-    """Train a detector, tune its thresholds on the validation images in the paper's two steps, and count its boxes."""
+    """Tune a detector's thresholds on the validation images in the paper's two steps, and count its boxes.
+
+    It is trained first, unless the data set has one that is trained already.
+    """
     folds, found, seconds, classes = [], {}, 0.0, len(data.labels)
+    trained = SETS[job.name].detector
+    if trained:
+        known = detect_trained(REAL / trained, photographs(job.name, job.share), data.labels)
     for train, val, test in data.divisions(job.seed):
-        begin = perf_counter()
-        truth = [data.truth[image] for image in train]
-        network = learn_detector(data.maps[train], truth, classes, job.seed, job.steps)
-        seconds += perf_counter() - begin
-        own = {
-            image: boxes
-            for part in (val, test)
-            for image, boxes in zip(part, detect(network, data.maps[part]), strict=True)
-        }
+        if trained:
+            own = {image: known[image] for image in (*val, *test)}
+        else:
+            begin = perf_counter()
+            truth = [data.truth[image] for image in train]
+            network = learn_detector(data.maps[train], truth, classes, job.seed, job.steps)
+            seconds += perf_counter() - begin
+            own = dict(zip((*val, *test), detect(network, data.maps[[*val, *test]]), strict=True))
         of_val, of_test = ([own[image] for image in part] for part in (val, test))
         tuned = tune_detection(of_val, torch.from_numpy(data.counts[val]))
         counts = (detection_counts(part, tuned, classes) for part in (of_val, of_test))

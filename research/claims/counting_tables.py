@@ -22,8 +22,9 @@ Tallies = Sequence[Mapping[str, np.ndarray]]
 Answered = Mapping[str, tuple[CountStatistic, float]]
 """By who answers: the root mean square error, and the share of exact answers."""
 
-WITHOUT_DETECTOR = """*Detect* and the F scores are left out here: this package has no adapter of the COCO-trained
-detector yet, and a detector cannot be trained on 77 photographs of 80 classes."""
+TRAINED_DETECTOR = """*Detect* is FastestDet (0.25 million weights, 352 × 352 pixels) with its released weights. It was
+trained on COCO train2017, which has these photographs: what it reaches here is better than on unseen ones. Only its
+thresholds are tuned here, on the validation images of each fold."""
 
 WITHOUT_HIGH = "no class occurs five times in a test image"
 
@@ -100,7 +101,7 @@ def section(results: SetResults, tallies: Tallies, points: Mapping[str, CountSta
     parts = [
         f"## {chosen.title}",
         _about(results),
-        *([] if results.has_detector else [WITHOUT_DETECTOR]),
+        *([TRAINED_DETECTOR] if chosen.detector else []),
         error_table(results),
         "### By true count",
         "Root mean square error, pooled over images and classes.",
@@ -154,7 +155,7 @@ def error_table(results: SetResults) -> str:
     rows = []
     for kind, errors in results.errors.items():
         seconds = [one.seconds for one in results.runs.get(kind, ()) if kind != ENSEMBLE]
-        minutes = f"{np.mean(seconds) / 60:.2f}" if seconds else "–"
+        minutes = f"{np.mean(seconds) / 60:.2f}" if any(seconds) else "–"
         values = [_shown(errors[form].estimate()) if form in errors else "–" for form in FORMS]
         relative = [_shown(results.relative[kind].estimate(), 100) if kind in results.relative else "–"]
         rows.append([kind, *values, *(relative if results.relative else []), minutes])

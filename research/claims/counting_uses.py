@@ -75,14 +75,16 @@ def operating_points(
 ) -> dict[str, Float[np.ndarray, "image class 3"]]:
     """Return the tallies of the test images with one threshold a class, with predicted and with true counts.
 
-    The threshold of a class is that of the largest F on validation images.
+    The threshold of a class is that of the largest F on validation images, of each fold its own.
     """
     classes, truth = len(data.labels), data.truth
-    (fold,) = detector.folds
-    boxes = {image: suppressed(detector.found[image]) for image in (*fold.val, *fold.test)}
-    thresholds = tune_by_f([boxes[i] for i in fold.val], [truth[i] for i in fold.val], classes)
+    boxes = {image: suppressed(found) for image, found in detector.found.items()}
+    by_score = {}
+    for fold in detector.folds:
+        thresholds = tune_by_f([boxes[i] for i in fold.val], [truth[i] for i in fold.val], classes)
+        by_score |= {image: keep_by_score(boxes[image], thresholds) for image in fold.test}
     test, own = [boxes[i] for i in detector.images], [truth[i] for i in detector.images]
-    kept = {ONE_THRESHOLD: [keep_by_score(one, thresholds) for one in test]}
+    kept = {ONE_THRESHOLD: [by_score[image] for image in detector.images]}
     for name, result in counters.items():
         rows = torch.from_numpy(result.counts)
         kept[counts_of(name)] = [keep_by_count(one, row) for one, row in zip(test, rows, strict=True)]
