@@ -11,13 +11,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oracles.strokes import stroke_map
-from saywhy.alignment.strokes import PaintedImage, Stroke, draw, looks_like_strokes, read_strokes, write_strokes
+from saywhy.alignment.strokes import (
+    PaintedBox,
+    PaintedImage,
+    Stroke,
+    draw,
+    looks_like_strokes,
+    read_strokes,
+    write_strokes,
+)
 from saywhy.errors import InputError, WriteError
 
 coordinates = st.floats(-20, 60)
 radii = st.floats(0.1, 12)
 points = st.lists(st.tuples(coordinates, coordinates), min_size=1, max_size=4).map(tuple)
-strokes = st.lists(st.builds(Stroke, points, radii, st.booleans()), max_size=3).map(tuple)
+stroke = st.builds(Stroke, points, radii, st.booleans())
+strokes = st.lists(stroke, max_size=3).map(tuple)
+sides = st.tuples(coordinates, st.floats(0.1, 30)).map(lambda side: (side[0], side[0] + side[1]))
+boxes = st.builds(
+    lambda x, y, matters: PaintedBox((x[0], y[0], x[1], y[1]), matters), sides, sides, st.booleans()
+)  # fmt: skip
 
 IMAGE = PaintedImage(
     "train/cät/1.jpg", 64, 48, (Stroke(((12, 8.5), (13.25, 9)), 4), Stroke(((0.0, 0.0),), 0.5, matters=False))
@@ -43,6 +56,18 @@ def test_long_and_thick_strokes_equal_the_oracle():
         assert 0 < found.mean() < 1
 
 
+@given(boxes, st.booleans())
+@settings(max_examples=40, deadline=None)
+def test_a_box_covers_the_pixels_whose_centres_lie_in_it(painted: PaintedBox, first: bool):
+    below = Stroke(((20.0, 15.0),), 100.0, matters=not painted.matters)
+    found = draw(PaintedImage("a", 40, 30, (below, painted) if first else (painted,)))
+    left, top, right, bottom = painted.box
+    for row in range(30):
+        for column in range(40):
+            inside = left <= column + 0.5 <= right and top <= row + 0.5 <= bottom
+            assert found[row, column] == (inside == painted.matters)
+
+
 def test_strokes_are_drawn_in_order():
     wide, narrow = Stroke(((2.5, 0.5),), 10), Stroke(((2.5, 0.5),), 0.5, matters=False)
     assert draw(PaintedImage("a", 5, 1, (wide, narrow))).tolist() == [[1, 1, 0, 1, 1]]
@@ -54,7 +79,7 @@ def test_only_erased_strokes_leave_everything_else():
     assert draw(PaintedImage("a", 3, 1, ())).tolist() == [[0, 0, 0]]
 
 
-@given(st.lists(strokes, max_size=3), st.text(min_size=1, max_size=4))
+@given(st.lists(st.lists(stroke | boxes, max_size=3).map(tuple), max_size=3), st.text(min_size=1, max_size=4))
 @settings(max_examples=40, deadline=None)
 @pytest.mark.slow
 def test_written_strokes_are_read_back(tmp_path_factory: pytest.TempPathFactory, drawn: list[Any], name: str):
@@ -104,6 +129,10 @@ def of_stroke(**values: Any) -> str:
     return changed(lambda record: record["images"][0]["strokes"][0].update(values))
 
 
+def of_box(box: Any, **values: Any) -> str:
+    return of_image(strokes=[{"box": box, "matters": True, **values}])
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -125,6 +154,12 @@ def of_stroke(**values: Any) -> str:
         (of_image(width=100_000, height=100_000), "of at most 120,000,000 pixels"),
         (of_image(strokes=None), "'strokes' must be a list"),
         (of_image(strokes=[7]), "strokes[0] must be an object with 'points', 'radius', 'matters'"),
+        (of_box([1, 2, 3]), "'box' must be [left, top, right, bottom] in pixels"),
+        (of_box("1234"), "'box' must be [left, top, right, bottom], got"),
+        (of_box([1, 2, 3, 1e9]), "from -100,000 to 100,000"),
+        (of_box([3, 2, 3, 4]), "left < right and top < bottom"),
+        (of_box([1, 2, 3, 4], matters=None), "'matters' must be true or false"),
+        (of_box([1, 2, 3, 4], radius=2), "must be an object with 'box', 'matters' and nothing else"),
         (of_stroke(points=[]), "a stroke needs one point or more"),
         (of_stroke(points=[1, 2]), "'points' must be a list of [x, y]"),
         (of_stroke(points=[[1, 2, 3]]), "a point must be [x, y] in pixels"),

@@ -1,16 +1,18 @@
-"""Strokes: hints painted with a round brush, as the studio's painting page writes them.
+"""Strokes: hints painted with a round brush or as boxes, as the studio's painting page writes them.
 
     {"format": "saywhy-strokes", "version": 1, "images": [
       {"file": "train/cat/1.jpg", "width": 640, "height": 480, "strokes": [
-        {"points": [[120, 80.5], [131, 84]], "radius": 12, "matters": true}]}]}
+        {"points": [[120, 80.5], [131, 84]], "radius": 12, "matters": true},
+        {"box": [300, 40, 420, 200], "matters": true}]}]}
 
 ``file`` is the image's path in the folder of the data set. ``width`` and ``height`` are those of the upright image
 (Exif orientation applied) and must be the image's own. Coordinates are x, y in its pixels, from the upper left corner:
-pixel (0, 0) covers 0 to 1 on both axes. Points and brush may lie outside.
+pixel (0, 0) covers 0 to 1 on both axes. Points, brush and boxes may lie outside.
 
 A stroke is the polyline through its points; one point is a dot. It covers the pixels whose centres are at most
-``radius`` from it. Strokes are drawn in order: ``"matters": true`` sets pixels to 1, ``false`` to 0. The map begins
-with 0 everywhere; if an image has only strokes that do not matter, it begins with 1: everything else matters.
+``radius`` from it. A box is left, top, right, bottom; it covers the pixels whose centres lie in it. Strokes and boxes
+are drawn in order: ``"matters": true`` sets pixels to 1, ``false`` to 0. The map begins with 0 everywhere; if an image
+has only strokes and boxes that do not matter, it begins with 1: everything else matters.
 
 All keys are needed, no others are allowed, and "format" comes first. An image may be listed once; without strokes it
 has an empty map.
@@ -67,8 +69,21 @@ class Stroke:
 
 
 @dataclass(frozen=True)
+class PaintedBox:
+    """A box.
+
+    Attributes:
+        box: left, top, right, bottom in pixels of the upright image.
+        matters: whether what it covers matters; False erases.
+    """
+
+    box: tuple[float, float, float, float]
+    matters: bool = True
+
+
+@dataclass(frozen=True)
 class PaintedImage:
-    """The strokes of one image.
+    """The strokes and boxes of one image.
 
     Attributes:
         file: the image's path in the folder of the data set, with "/" between folders.
@@ -80,7 +95,7 @@ class PaintedImage:
     file: str
     width: int
     height: int
-    strokes: tuple[Stroke, ...]
+    strokes: tuple[Stroke | PaintedBox, ...]
 
 
 def read_strokes(path: "str | os.PathLike[str]") -> tuple[PaintedImage, ...]:
@@ -90,15 +105,27 @@ def read_strokes(path: "str | os.PathLike[str]") -> tuple[PaintedImage, ...]:
         InputError: there is no such file, it has another form or version, an image is listed twice, or a number is
             beyond its limits.
     """
-    data = read_json(path)
-    _keys(f"'{path}'", data, ("format", "version", "images"))
+    return strokes_of(read_json(path), str(path))
+
+
+def strokes_of(data: Any, name: str) -> tuple[PaintedImage, ...]:
+    """Return the images of a file's contents.
+
+    Args:
+        data: what JSON gives.
+        name: of the file, for messages.
+
+    Raises:
+        InputError: as :func:`read_strokes`.
+    """
+    _keys(f"'{name}'", data, ("format", "version", "images"))
     if data["format"] != FORMAT or type(data["version"]) is not int or data["version"] != VERSION:
         got = f"{str(data['format'])[:40]!r} and {str(data['version'])[:40]}"
-        raise InputError(f"'{path}' must have the format '{FORMAT}' and the version {VERSION}, got {got}.")
+        raise InputError(f"'{name}' must have the format '{FORMAT}' and the version {VERSION}, got {got}.")
     if type(data["images"]) is not list:
-        raise InputError(f"'{path}': 'images' must be a list, got {held(data['images'])}.")
-    images = tuple(_image(f"'{path}', images[{index}]", row) for index, row in enumerate(data["images"]))
-    _check_unique(str(path), images)
+        raise InputError(f"'{name}': 'images' must be a list, got {held(data['images'])}.")
+    images = tuple(_image(f"'{name}', images[{index}]", row) for index, row in enumerate(data["images"]))
+    _check_unique(name, images)
     return images
 
 
@@ -130,10 +157,7 @@ def write_strokes(path: "str | os.PathLike[str]", images: Iterable[PaintedImage]
             "file": image.file,
             "width": image.width,
             "height": image.height,
-            "strokes": [
-                {"points": [list(point) for point in each.points], "radius": each.radius, "matters": each.matters}
-                for each in image.strokes
-            ],
+            "strokes": [_row(each) for each in image.strokes],
         }
         for image in listed
     ]
@@ -141,8 +165,14 @@ def write_strokes(path: "str | os.PathLike[str]", images: Iterable[PaintedImage]
     write_text(Path(path), json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def _row(painted: Stroke | PaintedBox) -> dict[str, Any]:
+    if isinstance(painted, PaintedBox):
+        return {"box": list(painted.box), "matters": painted.matters}
+    return {"points": list(map(list, painted.points)), "radius": painted.radius, "matters": painted.matters}
+
+
 def draw(image: PaintedImage) -> HintMap:
-    """Return the map of an image's strokes, 0 or 1.
+    """Return the map of an image's strokes and boxes, 0 or 1.
 
     >>> draw(PaintedImage("a.jpg", 4, 2, (Stroke(((1.5, 0.5), (2.5, 0.5)), 0.6),)))
     tensor([[0., 1., 1., 0.],
@@ -151,10 +181,20 @@ def draw(image: PaintedImage) -> HintMap:
     only_erased = bool(image.strokes) and not any(each.matters for each in image.strokes)
     canvas = np.full((image.height, image.width), only_erased)
     for stroke in image.strokes:
+        if isinstance(stroke, PaintedBox):
+            _draw_box(canvas, stroke)
+            continue
         points = np.array(stroke.points, dtype=np.float64)
         for start, end in zip(points, points[1:] if len(points) > 1 else points, strict=False):
             _draw_segment(canvas, start, end, stroke.radius, stroke.matters)
     return torch.from_numpy(canvas.astype(np.float32))
+
+
+def _draw_box(canvas: Mask, painted: PaintedBox) -> None:
+    """Set the pixels whose centres lie in a box."""
+    left, top, right, bottom = painted.box
+    row, column = (np.arange(side) + 0.5 for side in canvas.shape)
+    canvas[np.ix_((row >= top) & (row <= bottom), (column >= left) & (column <= right))] = painted.matters
 
 
 def _draw_segment(
@@ -193,7 +233,12 @@ def _image(where: str, row: Any) -> PaintedImage:
     return image
 
 
-def _stroke(where: str, row: Any) -> Stroke:
+def _stroke(where: str, row: Any) -> Stroke | PaintedBox:
+    if type(row) is dict and "box" in row:
+        _keys(where, row, ("box", "matters"))
+        if type(row["box"]) is not list:
+            raise InputError(f"{where}: 'box' must be [left, top, right, bottom], got {held(row['box'])}.")
+        return PaintedBox(tuple(row["box"]), row["matters"])  # type: ignore[arg-type]
     _keys(where, row, ("points", "radius", "matters"))
     points = row["points"]
     if type(points) is not list or any(type(point) is not list for point in points):
@@ -212,6 +257,9 @@ def _check_image(where: str, image: PaintedImage) -> None:
         )
     tested = 0.0
     for number, stroke in enumerate(image.strokes):
+        if isinstance(stroke, PaintedBox):
+            _check_box(f"{where}, strokes[{number}]", stroke)
+            continue
         _check_stroke(f"{where}, strokes[{number}]", stroke)
         lengths = [math.dist(a, b) for a, b in zip(stroke.points, stroke.points[1:], strict=False)] or [0.0]
         stretches = sum(_stretches(length, stroke.radius) for length in lengths)
@@ -228,8 +276,7 @@ def _check_stroke(where: str, stroke: Stroke) -> None:
         raise InputError(
             f"{where}: 'radius' must be a number above 0, of at most {LARGEST}, got {held(stroke.radius)}."
         )
-    if type(stroke.matters) is not bool:
-        raise InputError(f"{where}: 'matters' must be true or false, got {held(stroke.matters)}.")
+    _check_matters(where, stroke.matters)
     if not stroke.points:
         raise InputError(f"{where}: a stroke needs one point or more, got none. Remove it.")
     for point in stroke.points:
@@ -237,6 +284,23 @@ def _check_stroke(where: str, stroke: Stroke) -> None:
             raise InputError(
                 f"{where}: a point must be [x, y] in pixels, from -{FARTHEST:,} to {FARTHEST:,}, got {str(point)[:60]}."
             )
+
+
+def _check_box(where: str, painted: PaintedBox) -> None:
+    box = painted.box
+    if len(box) != 4 or not all(is_number(each) and abs(each) <= FARTHEST for each in box):
+        raise InputError(
+            f"{where}: 'box' must be [left, top, right, bottom] in pixels, from -{FARTHEST:,} to {FARTHEST:,}, got "
+            f"{str(list(box))[:60]}."
+        )
+    if box[0] >= box[2] or box[1] >= box[3]:
+        raise InputError(f"{where}: a box must have left < right and top < bottom, got {list(box)}.")
+    _check_matters(where, painted.matters)
+
+
+def _check_matters(where: str, matters: object) -> None:
+    if type(matters) is not bool:
+        raise InputError(f"{where}: 'matters' must be true or false, got {held(matters)}.")
 
 
 def _check_unique(name: str, images: tuple[PaintedImage, ...]) -> None:
