@@ -61,13 +61,13 @@ def opened(browser: Any, address: str) -> Iterator[Callable[..., Any]]:
     """Open the studio at a width, light or dark."""
     from viewer_page import Page
 
-    def opened(width: int = 1280, dark: bool = False) -> Page:
+    def opened(width: int = 1280, dark: bool = False, path: str = "") -> Page:
         size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
         browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
         browser.get_log("browser")
-        browser.get(address)
+        browser.get(address + path)
         return Page(browser)
 
     yield opened

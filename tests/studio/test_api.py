@@ -6,6 +6,7 @@ import re
 import struct
 import zlib
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ pytest.importorskip("fastapi")
 pytest.importorskip("httpx")
 from fastapi.testclient import TestClient
 
+from saywhy.cli.studio import _examples
 from saywhy.studio.app import POLICY, create_app
 from saywhy.studio.settings import StudioSettings
 
@@ -130,7 +132,7 @@ def test_results_are_files_too(client: TestClient, image: str, suffix: str) -> N
 
 
 def test_examples_are_images(client: TestClient) -> None:
-    assert client.get("/api/examples").json() == [{"name": "noise", "question": ""}]
+    assert client.get("/api/examples").json() == [{"name": "noise"}]
     given = client.post("/api/examples/0").json()
     assert (given["width"], given["height"]) == (64, 48)
     shown = client.get(f"/api/images/{given['id']}")
@@ -251,6 +253,60 @@ def test_names_of_files_are_only_names(client: TestClient, name: str, kept: str 
         assert given == kept
 
 
+def test_bodies_have_a_limit_and_must_say_their_length(client: TestClient) -> None:
+    answer = client.post("/api/mask", content=b"[" * 5_000_000, headers={"Content-Type": "application/json"})
+    assert (answer.status_code, answer.json()["detail"]) == (413, "the body has more than 4,000,000 bytes.")
+    answer = client.post("/api/mask", content=iter([b"{}"]), headers={"Content-Type": "application/json"})
+    assert answer.status_code == 411
+
+
+# --- painting ----------------------------------------------------------------------------------------------------
+
+
+STROKES = {
+    "format": "saywhy-strokes",
+    "version": 1,
+    "images": [
+        {"file": "a.png", "width": 40, "height": 30, "strokes": [{"box": [0, 0, 20, 30], "matters": True}]},
+    ],
+}
+
+
+def test_a_mask_is_given_for_strokes(client: TestClient) -> None:
+    answer = client.post("/api/mask", json=STROKES)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "image/png")
+    with Image.open(io.BytesIO(answer.content)) as found:
+        assert np.array_equal(np.asarray(found)[0], [255] * 20 + [0] * 20)
+    answer = client.post("/api/mask", json={"format": "other"})
+    assert (answer.status_code, "'the body' must be an object" in answer.json()["detail"]) == (422, True)
+
+
+def test_maps_are_compared_with_strokes(client: TestClient, image: str) -> None:
+    asked = client.post("/api/explain?wait=60", json={"image": image, "model": "mine", "target": ["cat", "dog"]}).json()
+    found = client.post(f"/api/results/{asked['id']}/agreement", json=STROKES).json()
+    assert [(one["target"], one["method"]) for one in found] == [("cat", "gradcam"), ("dog", "gradcam")]
+    assert all(-1 <= one["rank_correlation"] <= 1 for one in found)
+    assert client.post("/api/results/none/agreement", json=STROKES).status_code == 404
+    nothing = {**STROKES, "images": [{**STROKES["images"][0], "strokes": []}]}  # type: ignore[dict-item]
+    answer = client.post(f"/api/results/{asked['id']}/agreement", json=nothing)
+    assert (answer.status_code, "nothing can be compared" in answer.json()["detail"]) == (422, True)
+
+
+def test_examples_of_a_folder_are_read_when_they_are_taken(tmp_path: Path) -> None:
+    (tmp_path / "train" / "cat").mkdir(parents=True)
+    Image.new("RGB", (2000, 1000)).save(tmp_path / "train" / "cat" / "1.png")
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    examples = _examples([tmp_path], demo=False)
+    assert [name for name, _ in examples] == ["broken.png", "train/cat/1.png"]
+    with TestClient(create_app({}, examples)) as client:
+        assert [one["name"] for one in client.get("/api/examples").json()] == ["broken.png", "train/cat/1.png"]
+        taken = client.post("/api/examples/1").json()
+        assert taken["name"] == "train/cat/1.png"
+        assert (taken["width"], taken["height"], taken["file_width"], taken["file_height"]) == (1600, 800, 2000, 1000)
+        assert client.post("/api/examples/0").status_code == 415
+        assert client.post("/api/examples/2").status_code == 404
+
+
 # --- who may ask -------------------------------------------------------------------------------------------------
 
 
@@ -269,7 +325,16 @@ def test_other_pages_are_refused(client: TestClient, headers: dict[str, str]) ->
 
 
 def test_every_response_has_the_policy(client: TestClient) -> None:
-    for path in ("/", "/static/viewer.js", "/static/studio.css", "/api/models", "/nowhere", "/static/..%2fapp.py"):
+    for path in (
+        "/",
+        "/paint",
+        "/static/canvas.js",
+        "/static/viewer.js",
+        "/static/studio.css",
+        "/api/models",
+        "/nowhere",
+        "/static/..%2fapp.py",
+    ):
         answer = client.get(path)
         assert answer.headers["Content-Security-Policy"] == POLICY
         assert answer.headers["X-Content-Type-Options"] == "nosniff"

@@ -238,7 +238,7 @@ def _stroke(where: str, row: Any) -> Stroke | PaintedBox:
         _keys(where, row, ("box", "matters"))
         if type(row["box"]) is not list:
             raise InputError(f"{where}: 'box' must be [left, top, right, bottom], got {held(row['box'])}.")
-        return PaintedBox(tuple(row["box"]), row["matters"])  # type: ignore[arg-type]
+        return PaintedBox(tuple(row["box"]), row["matters"])
     _keys(where, row, ("points", "radius", "matters"))
     points = row["points"]
     if type(points) is not list or any(type(point) is not list for point in points):

@@ -56,10 +56,14 @@ def studio(
 
 def _examples(images: list[Path] | None, *, demo: bool) -> list[tuple[str, Any]]:
     """Return the images to begin with: those given, or drawn scenes for the demo models."""
-    from saywhy.images import images_in, read_image
+    from saywhy.images import images_in
 
     if images:
-        return [(file.name, read_image(file)) for file in images_in(images)]
+        return [
+            ((file.relative_to(given) if given.is_dir() else Path(file.name)).as_posix(), file)
+            for given in images
+            for file in images_in([given])
+        ]
     if not demo:
         return []
     from saywhy.datasets.registry import READERS

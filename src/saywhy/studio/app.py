@@ -10,8 +10,10 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path, PurePath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import unquote
 
 from fastapi import FastAPI, Query, Request, Response
@@ -21,13 +23,15 @@ from PIL import Image
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
+from saywhy.alignment.strokes import PaintedImage
 from saywhy.errors import ImageError, SaywhyError
 from saywhy.images import read_image
 from saywhy.methods import METHODS
 from saywhy.models import Model
 from saywhy.studio.bodies import AskBody, Body, CaptionBody, CountBody, ExampleEntry, ExplainBody
 from saywhy.studio.jobs import ENDED, Job
-from saywhy.studio.pages import asset, page
+from saywhy.studio.pages import PAGES, asset, page
+from saywhy.studio.painted import agreement_of, mask_png, painted_image
 from saywhy.studio.problems import Problem, problem_of, record, response
 from saywhy.studio.settings import StudioSettings
 from saywhy.studio.state import Studio
@@ -36,10 +40,15 @@ from saywhy.studio.work import Ask, Verb, joined, tasks_of
 from saywhy.terminal import printable
 from saywhy.view.report import report_html
 
+T = TypeVar("T")
+
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+
+LARGEST_BODY = 4_000_000
+"""Bytes of a body of JSON."""
 
 SLOW = 30.0
 """Seconds in which an upload must arrive."""
@@ -53,7 +62,7 @@ LONGEST_WAIT = 120
 
 def create_app(
     models: Mapping[str, Model],
-    examples: Sequence[tuple[str, Image.Image]] = (),
+    examples: Sequence[tuple[str, Image.Image | Path]] = (),
     settings: StudioSettings = StudioSettings(),  # noqa: B008 (frozen)
 ) -> FastAPI:
     """Return the web app.
@@ -96,6 +105,7 @@ def _guard(studio: Studio) -> Callable[[Request, Callable[[Request], Awaitable[R
             check_origin(request, studio.settings)
             if request.url.path != "/healthz":
                 fresh = check_token(request, studio.settings)
+            _check_length(request)
             if request.method in ("POST", "DELETE") and not studio.rate.allows(who):
                 raise Problem(
                     429, f"more than {studio.settings.per_minute} requests in a minute.", {"Retry-After": "30"}
@@ -115,7 +125,7 @@ def _guard(studio: Studio) -> Callable[[Request, Callable[[Request], Awaitable[R
         )
         answered.headers.setdefault("Cache-Control", "no-store")
         secure = request.url.scheme == "https"
-        if known is None and request.url.path == "/":
+        if known is None and request.url.path in PAGES:
             answered.set_cookie(COOKIE, studio.visitors.new_cookie(), httponly=True, samesite="strict", secure=secure)
         if fresh:
             answered.set_cookie(
@@ -126,6 +136,21 @@ def _guard(studio: Studio) -> Callable[[Request, Callable[[Request], Awaitable[R
     return guard
 
 
+def _check_length(request: Request) -> None:
+    """Refuse a body of JSON that is too large, or does not say how large it is; uploads have a limit of their own.
+
+    Raises:
+        Problem: it is.
+    """
+    if request.method != "POST" or request.url.path == "/api/images":
+        return
+    stated = request.headers.get("content-length", "0" if "transfer-encoding" not in request.headers else "")
+    if not stated.isdigit():
+        raise Problem(411, "a request must say how long its body is (Content-Length).")
+    if int(stated) > LARGEST_BODY:
+        raise Problem(413, f"the body has more than {LARGEST_BODY:,} bytes.")
+
+
 def _invalid(error: RequestValidationError) -> str:
     """Return the first fault of a request in a sentence."""
     first = error.errors()[0]
@@ -133,10 +158,13 @@ def _invalid(error: RequestValidationError) -> str:
     return f"{where or 'the body'}: {first['msg'][0].lower()}{first['msg'][1:]}."
 
 
+async def _page(path: str) -> HTMLResponse:
+    return HTMLResponse(page(path))
+
+
 def _add_pages(app: FastAPI, studio: Studio) -> None:
-    @app.get("/", include_in_schema=False)
-    async def home() -> HTMLResponse:
-        return HTMLResponse(page())
+    for path in PAGES:
+        app.get(path, include_in_schema=False)(partial(_page, path))
 
     @app.get("/static/{name}", include_in_schema=False)
     async def static(name: str) -> Response:
@@ -182,7 +210,7 @@ def _add_pages(app: FastAPI, studio: Studio) -> None:
 def _add_images(app: FastAPI, studio: Studio) -> None:
     @app.get("/api/examples", tags=["images"])
     async def examples() -> list[ExampleEntry]:
-        """The images to begin with."""
+        """The images to begin with, by name; of a folder given on the command line the path in it."""
         return [ExampleEntry(name=name) for name, _ in studio.examples]
 
     @app.post("/api/examples/{number}", tags=["images"], status_code=201)
@@ -190,7 +218,11 @@ def _add_images(app: FastAPI, studio: Studio) -> None:
         """Take an example as an image."""
         if not 0 <= number < len(studio.examples):
             raise Problem(404, f"there is no example {number}.")
-        name, image = studio.examples[number]
+        name, source = studio.examples[number]
+        try:
+            image = await run_in_threadpool(read_image, source) if isinstance(source, Path) else source
+        except ImageError as error:
+            raise Problem(415, str(error)) from error
         return studio.add_image(image, name)
 
     @app.post(
@@ -219,10 +251,23 @@ def _add_images(app: FastAPI, studio: Studio) -> None:
         found[1].save(buffer, "WEBP", quality=90)
         return Response(buffer.getvalue(), media_type="image/webp")
 
+    @app.post("/api/mask", tags=["images"])
+    async def mask(strokes: dict[str, Any]) -> Response:
+        """The mask of an image's strokes (the contents of a file of strokes with one image), as PNG."""
+        return Response(await _painted(strokes, mask_png), media_type="image/png")
+
     @app.delete("/api/images/{key}", tags=["images"], status_code=204)
     async def forget(key: str) -> None:
         """Remove an image."""
         studio.images.remove(key)
+
+
+async def _painted(strokes: dict[str, Any], use: Callable[[PaintedImage], T]) -> T:
+    """Return what is made of an image's strokes, in a thread."""
+    try:
+        return await run_in_threadpool(lambda: use(painted_image(strokes)))
+    except SaywhyError as error:
+        raise problem_of(error) from error
 
 
 async def _received(request: Request, largest: int) -> bytes:
@@ -356,6 +401,12 @@ def _add_results(app: FastAPI, studio: Studio) -> None:
                 await asyncio.sleep(POLL)
 
         return StreamingResponse(stream(), media_type="text/event-stream")
+
+    @app.post("/api/results/{key}/agreement", tags=["results"])
+    async def agreement(key: str, strokes: dict[str, Any]) -> list[dict[str, Any]]:
+        """The rank correlation of each map with what was painted (the contents of a file of strokes with one image)."""
+        parts = list(job_of(key).parts)
+        return [asdict(one) for one in await _painted(strokes, partial(agreement_of, parts))]
 
     @app.delete("/api/results/{key}", tags=["results"], status_code=204)
     async def stop(key: str) -> None:

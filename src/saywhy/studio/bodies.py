@@ -46,4 +46,3 @@ class ExampleEntry(BaseModel):
     """An image to begin with."""
 
     name: str
-    question: str = ""

@@ -1,4 +1,4 @@
-"""The page of the studio, and its files: the viewer's own modules, and a script and a style of the studio."""
+"""The pages of the studio, and their files: the viewer's own modules, and scripts and a style of the studio."""
 
 from functools import cache
 from importlib.resources import files
@@ -8,10 +8,17 @@ from saywhy.view import report
 KINDS = {"js": "text/javascript; charset=utf-8", "css": "text/css; charset=utf-8"}
 
 
+PAGES = {"/": "index.html", "/paint": "paint.html"}
+"""The file of each page."""
+
+OWN = ("studio.js", "paint.js", "canvas.js", "api.js", "studio.css")
+"""The files of the studio."""
+
+
 @cache
-def page() -> str:
-    """Return the page."""
-    return files("saywhy.studio").joinpath("static", "index.html").read_text(encoding="utf-8")
+def page(path: str) -> str:
+    """Return a page of PAGES."""
+    return files("saywhy.studio").joinpath("static", PAGES[path]).read_text(encoding="utf-8")
 
 
 @cache
@@ -25,7 +32,7 @@ def asset(name: str) -> tuple[str, str] | None:
         return report.script(), KINDS["js"]
     if name == "viewer.css":
         return report.text("viewer.css"), KINDS["css"]
-    if name in ("studio.js", "studio.css"):
+    if name in OWN:
         found = files("saywhy.studio").joinpath("static", name).read_text(encoding="utf-8")
         return found, KINDS[name.rpartition(".")[2]]
     return None

@@ -4,6 +4,7 @@ import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from PIL import Image
@@ -21,7 +22,7 @@ class Studio:
     """What the app holds: models, images, results and the queue."""
 
     def __init__(
-        self, models: Mapping[str, Model], examples: Sequence[tuple[str, Image.Image]], settings: StudioSettings
+        self, models: Mapping[str, Model], examples: Sequence[tuple[str, Image.Image | Path]], settings: StudioSettings
     ) -> None:
         self.models, self.examples, self.settings = dict(models), list(examples), settings
         seconds = 60.0 * settings.keep_minutes
@@ -35,14 +36,18 @@ class Studio:
         self.begun, self.counts = time.monotonic(), {"requests": 0, "jobs": 0, "cached": 0, "refused": 0}
 
     def add_image(self, image: Image.Image, name: str) -> dict[str, Any]:
-        """Keep an image, reduced to the longest side that is allowed."""
+        """Keep an image, reduced to the longest side that is allowed; return its id, name and sizes."""
+        file_width, file_height = image.size
         factor = self.settings.longest_side / max(image.size)
         if factor < 1:
             size = max(1, round(image.width * factor)), max(1, round(image.height * factor))
             image = image.resize(size, Image.Resampling.LANCZOS)
         digest = hashlib.sha256(repr(image.size).encode() + image.tobytes()).hexdigest()
         key = self.images.add((name, image, digest))
-        return {"id": key, "name": name, "width": image.width, "height": image.height}
+        return {
+            "id": key, "name": name, "width": image.width, "height": image.height, "file_width": file_width,
+            "file_height": file_height,
+        }  # fmt: skip
 
     def submit(self, asked: Ask, image_id: str, visitor: str) -> tuple[str, Job]:
         """Queue a request, or take its result from the cache.

@@ -1,37 +1,9 @@
 // The studio: an image, a request, its progress, and the result in the viewer. Every text is set as text, never as markup.
 
+import { at, call, events, make, post, say } from "/static/api.js";
 import { mount } from "/static/viewer.js";
 
-const at = (id) => document.getElementById(id);
 const state = { image: null, models: [], running: null, results: [] };
-
-/** Make an element with properties and children. */
-function make(tag, properties = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(properties)) {
-    if (name.startsWith("aria-") || name === "role" || name === "for") node.setAttribute(name, value);
-    else node[name] = value;
-  }
-  node.append(...children);
-  return node;
-}
-
-/** Call the API; a problem becomes an error with its detail. */
-async function call(path, options = {}) {
-  const answer = await fetch(path, options);
-  if (answer.status === 204) return null;
-  const data = await answer.json();
-  if (!answer.ok) throw new Error(data.detail ?? `the studio answered ${answer.status}`);
-  return data;
-}
-
-const post = (path, body) =>
-  call(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
-
-function say(error) {
-  at("problem").hidden = !error;
-  at("problem").textContent = error ? error.message : "";
-}
 
 // --- the image ------------------------------------------------------------------------------------------------------
 
@@ -156,20 +128,6 @@ async function follow(id, verb, body, about) {
       shown = now.parts;
       await show({ id, verb, body, about });
     }
-  }
-}
-
-/** Yield the data of server-sent events. */
-async function* events(path) {
-  const answer = await fetch(path);
-  if (!answer.ok) throw new Error((await answer.json()).detail);
-  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
-  let text = "";
-  for (let part = await reader.read(); !part.done; part = await reader.read()) {
-    text += part.value;
-    const messages = text.split("\n\n");
-    text = messages.pop();
-    for (const message of messages) yield JSON.parse(message.replace(/^data: /, ""));
   }
 }
 
