@@ -20,6 +20,7 @@ from saywhy.cli.questions import questions
 from saywhy.cli.score_counts import score_counts
 from saywhy.cli.screen import failure
 from saywhy.cli.studio import studio
+from saywhy.cli.study import study
 from saywhy.cli.tables import datasets, layers, methods, metrics, models, targets, tasks
 from saywhy.cli.textual import textual
 from saywhy.cli.train import train
@@ -82,6 +83,7 @@ for command in (
     demo,
 ):
     app.command()(command)
+app.add_typer(study)
 
 
 @app.callback(invoke_without_command=True)
