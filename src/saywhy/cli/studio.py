@@ -21,6 +21,9 @@ def studio(
     images: Annotated[
         list[Path] | None, typer.Option("--images", help="Images, or folders of images, as examples. Repeatable.")
     ] = None,
+    study: Annotated[
+        list[Path] | None, typer.Option("--study", help="The folder of a study (`saywhy study make`). Repeatable.")
+    ] = None,
     host: Annotated[str | None, typer.Option(help="The address to listen on.  [default: 127.0.0.1]")] = None,
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="The port.  [default: 8642]")] = None,
     public: Annotated[
@@ -38,8 +41,10 @@ def studio(
     except ImportError as error:
         raise MissingExtra(f"the studio needs FastAPI ({error}). Install it: pip install 'saywhy[studio]'") from error
     from saywhy.models import load
+    from saywhy.studies.study import read_study
     from saywhy.studio.settings import StudioSettings
 
+    studies = [read_study(folder) for folder in study or ()]
     settings = StudioSettings.from_environment(host=host, port=port, public=public, token=token)
     names = list(dict.fromkeys(model or DEMO))
     with screen.noted_warnings(), screen.Steps(len(names)) as steps:
@@ -48,9 +53,11 @@ def studio(
             steps.now(f"loading {name}")
             models[name] = load(name, device=device)
             steps.done()
-    app = create_app(models, _examples(images, demo=model is None), settings)
+    app = create_app(models, _examples(images, demo=model is None), settings, studies)
     asked = f"/?token={settings.token}" if settings.token else ""
     screen.note(f"the studio is at http://{settings.host}:{settings.port}{asked} (Ctrl-C ends it)")
+    for one in studies:
+        screen.note(f"raters of '{one.folder}': http://{settings.host}:{settings.port}/study/{one.link}")
     uvicorn.run(app, host=settings.host, port=settings.port, log_level="warning", server_header=False)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from saywhy.errors import InputError
 from saywhy.statistics import RESAMPLES, crossed_bootstrap_distribution, percentile_interval
 from saywhy.studies.answers import PERSON, Answer
-from saywhy.studies.study import StudyKind, Study, StudyItem
+from saywhy.studies.study import Study, StudyItem, StudyKind
 
 MOST_FAILED = 0.5
 """A rater is left out who fails more than this share of the attention checks."""

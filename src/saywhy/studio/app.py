@@ -28,11 +28,13 @@ from saywhy.errors import ImageError, SaywhyError
 from saywhy.images import read_image
 from saywhy.methods import METHODS
 from saywhy.models import Model
+from saywhy.studies.study import Study
 from saywhy.studio.bodies import AskBody, Body, CaptionBody, CountBody, ExampleEntry, ExplainBody
 from saywhy.studio.jobs import ENDED, Job
-from saywhy.studio.pages import PAGES, asset, page
+from saywhy.studio.pages import PAGES, asset, is_page, page
 from saywhy.studio.painted import agreement_of, mask_png, painted_image
 from saywhy.studio.problems import Problem, problem_of, record, response
+from saywhy.studio.raters import add_studies
 from saywhy.studio.settings import StudioSettings
 from saywhy.studio.state import Studio
 from saywhy.studio.visitors import COOKIE, TOKEN_COOKIE, check_origin, check_token
@@ -64,6 +66,7 @@ def create_app(
     models: Mapping[str, Model],
     examples: Sequence[tuple[str, Image.Image | Path]] = (),
     settings: StudioSettings = StudioSettings(),  # noqa: B008 (frozen)
+    studies: Sequence[Study] = (),
 ) -> FastAPI:
     """Return the web app.
 
@@ -71,6 +74,7 @@ def create_app(
         models: by the name that visitors see.
         examples: images to begin with, by name.
         settings: what it allows.
+        studies: with people; their raters need their link only.
     """
     studio = Studio(models, examples, settings)
 
@@ -89,6 +93,7 @@ def create_app(
     _add_images(app, studio)
     _add_tasks(app, studio)
     _add_results(app, studio)
+    add_studies(app, studies)
     return app
 
 
@@ -125,7 +130,7 @@ def _guard(studio: Studio) -> Callable[[Request, Callable[[Request], Awaitable[R
         )
         answered.headers.setdefault("Cache-Control", "no-store")
         secure = request.url.scheme == "https"
-        if known is None and request.url.path in PAGES:
+        if known is None and is_page(request.url.path):
             answered.set_cookie(COOKIE, studio.visitors.new_cookie(), httponly=True, samesite="strict", secure=secure)
         if fresh:
             answered.set_cookie(

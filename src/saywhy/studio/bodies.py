@@ -46,3 +46,14 @@ class ExampleEntry(BaseModel):
     """An image to begin with."""
 
     name: str
+
+
+class AnswerBody(BaseModel):
+    """A rater's answer."""
+
+    model_config = ConfigDict(extra="forbid")
+    item: str = Field(description="The key of the item.", max_length=64)
+    choice: int = Field(
+        description="The index of the option; of a trust study from -2 (B) to 2 (A), as shown.", ge=-2, le=10
+    )
+    milliseconds: int = Field(0, description="Since the item was shown.", ge=0, le=86_400_000)

@@ -25,10 +25,10 @@ class Problem(Exception):
 
 TITLES = {
     400: "The request cannot be understood", 401: "A token is needed", 403: "The request comes from another page",
-    404: "There is no such thing, or no longer", 408: "The image took too long", 411: "The length is missing",
-    413: "The request is too large",
-    415: "This is no image", 422: "The request cannot be carried out", 429: "Too many requests",
-    500: "The model failed", 503: "The studio is busy",
+    404: "There is no such thing, or no longer", 408: "The image took too long", 409: "The study is complete",
+    411: "The length is missing", 413: "The request is too large", 415: "This is no image",
+    422: "The request cannot be carried out", 429: "Too many requests", 500: "The model failed",
+    503: "The studio is busy",
 }  # fmt: skip
 
 

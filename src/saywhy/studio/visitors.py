@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from starlette.requests import Request
 
-from saywhy.studio.pages import PAGES
+from saywhy.studio.pages import is_for_raters, is_page
 from saywhy.studio.problems import Problem
 from saywhy.studio.settings import StudioSettings
 
@@ -91,7 +91,7 @@ def check_origin(request: Request, settings: StudioSettings) -> None:
     origin = request.headers.get("origin")
     if origin not in (None, f"{request.url.scheme}://{request.headers.get('host')}"):
         raise Problem(403, "requests of other pages are refused.")
-    link = request.method == "GET" and request.url.path in PAGES  # a link on another page may open the studio
+    link = request.method == "GET" and is_page(request.url.path)  # a link on another page may open the studio
     if not link and request.headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
         raise Problem(403, "requests of other pages are refused.")
 
@@ -102,7 +102,7 @@ def check_token(request: Request, settings: StudioSettings) -> bool:
     Raises:
         Problem: a token is needed, and this is none.
     """
-    if settings.token is None:
+    if settings.token is None or is_for_raters(request.url.path):
         return False
     scheme, _, given = request.headers.get("authorization", "").partition(" ")
     asked = request.query_params.get("token", "")
