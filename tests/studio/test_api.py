@@ -260,6 +260,18 @@ def test_bodies_have_a_limit_and_must_say_their_length(client: TestClient) -> No
     assert answer.status_code == 411
 
 
+def test_several_results_are_one_page(client: TestClient, image: str) -> None:
+    bodies = [{"image": image, "model": "mine", "target": [name]} for name in ("cat", "<b>")]
+    ids = [client.post("/api/explain?wait=60", json=body).json()["id"] for body in bodies]
+    answer = client.get("/api/page", params={"result": [*ids, "gone"]})
+    assert (answer.status_code, answer.headers["content-disposition"]) == (200, 'attachment; filename="why.html"')
+    assert "mine was asked to explain cat." in answer.text
+    assert "explain <b>" not in answer.text
+    assert client.get("/api/page", params={"result": "gone"}).status_code == 404
+    assert client.get("/api/page").status_code == 422
+    assert client.get("/api/page", params={"result": ids * 40}).status_code == 422
+
+
 # --- painting ----------------------------------------------------------------------------------------------------
 
 

@@ -56,7 +56,7 @@ def test_an_example_is_explained_and_saved(opened: Opened) -> None:
     wait(page, drawn)
     assert page.texts("#result .target .words")[0].startswith("bird")
     assert page.canvas().std() > 5
-    links = [one.get_attribute("href") for one in page.shown("#files a")]
+    links = [one.get_attribute("href") for one in page.shown("[aria-label^=Files] a")]
     assert [link.rpartition("=")[2] for link in links] == ["html", "png", "npz"]
     assert page.errors() == []
 
@@ -79,6 +79,32 @@ def test_results_stream_in_method_by_method_and_stay_in_the_history(opened: Open
     assert page.texts("#history button") == ["Explain dog and bird", "Ask dog and bird"]
     press(page, "Explain dog and bird")
     wait(page, lambda p: not holds(p, "#result", "How uncertain is it?"))
+    assert page.errors() == []
+
+
+def test_two_models_are_shown_side_by_side_and_all_results_saved_as_one_page(opened: Opened, address: str) -> None:
+    page = opened()
+    ready(page)
+    press(page, "dog and bird")
+    wait(page, lambda p: p.browser.find_element(By.ID, "go").is_enabled())
+    Select(page.browser.find_element(By.ID, "beside")).select_by_value("mine")
+    press(page, "Explain")
+    canvases = "document.querySelectorAll('#result figure:first-child canvas[tabindex]')"
+    wait(page, lambda p: p.run(f"return [...{canvases}].filter((c) => c.width > 300).length") == 2)
+    assert page.texts("#result > section > h2") == ["toybox:classifier", "mine"]
+    first, second = page.shown("#result > section")
+    assert first.rect["y"] == second.rect["y"]
+    assert page.violations() == []
+    choose(page, "toybox:ucam")
+    assert not page.shown("#for-beside")
+    page.browser.find_element(By.ID, "question").send_keys("what colour is the dog?", Keys.ENTER)
+    wait(page, lambda p: holds(p, "#result", "How uncertain is it?"))
+    assert page.texts("#history button")[0] == "Explain dog and bird: toybox:classifier and mine"
+    (link,) = page.shown("#history a")
+    saved = page.browser.execute_async_script(
+        "const done = arguments[1]; fetch(arguments[0]).then((a) => a.text()).then(done)", link.get_attribute("href")
+    )
+    assert [saved.count(words) > 0 for words in ("mine was asked to explain", "toybox:ucam was asked: what colour")]
     assert page.errors() == []
 
 

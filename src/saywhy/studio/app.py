@@ -40,6 +40,8 @@ from saywhy.studio.state import Studio
 from saywhy.studio.visitors import COOKIE, TOKEN_COOKIE, check_origin, check_token
 from saywhy.studio.work import Ask, Verb, joined, tasks_of
 from saywhy.terminal import printable
+from saywhy.view.chapters import joined_payloads
+from saywhy.view.payload import Payload
 from saywhy.view.report import report_html
 
 T = TypeVar("T")
@@ -57,6 +59,9 @@ SLOW = 30.0
 
 POLL = 0.1
 """Seconds between two looks at a running request."""
+
+MOST_CHAPTERS = 64
+"""Results on one page."""
 
 LONGEST_WAIT = 120
 """Seconds that a request may wait for its result."""
@@ -433,6 +438,23 @@ def _add_results(app: FastAPI, studio: Studio) -> None:
             media_type=kinds.get(suffix, "application/octet-stream"),
             headers={"Content-Disposition": f'attachment; filename="{name}-why.{suffix}"'},
         )
+
+    @app.get("/api/page", tags=["results"])
+    async def whole_page(result: Annotated[list[str], Query(max_length=MOST_CHAPTERS)]) -> HTMLResponse:
+        """Several results as one page, in the order of their ids; those that are no longer there are left out."""
+        found = [job for key in result if (job := studio.results.get(key)) is not None and job.parts]
+        if not found:
+            raise Problem(404, "none of these results is there.")
+        text = await run_in_threadpool(lambda: report_html(_chapters(found)))
+        return HTMLResponse(text, headers={"Content-Disposition": 'attachment; filename="why.html"'})
+
+
+def _chapters(jobs: Sequence[Job]) -> Payload:
+    """Return the data of the viewer for several results, each a chapter."""
+    parts = [
+        (f"{number}. {job.title}", job.about, joined(list(job.parts), job.title)) for number, job in enumerate(jobs, 1)
+    ]
+    return joined_payloads("Why?", f"{len(jobs)} results of saywhy studio.", parts)
 
 
 def _file(job: Job, suffix: str) -> bytes:

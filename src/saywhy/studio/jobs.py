@@ -38,11 +38,13 @@ class Job:
         notes: warnings of saywhy, for the visitor.
         error: why it failed.
         title: of the result.
+        about: what was asked, in a sentence.
     """
 
     work: Callable[["Job"], None]
     visitor: str
     title: str = ""
+    about: str = ""
     state: State = "waiting"
     doing: str = ""
     step: int = 0

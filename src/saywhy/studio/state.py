@@ -15,7 +15,7 @@ from saywhy.studio.kept import Kept
 from saywhy.studio.problems import Problem
 from saywhy.studio.settings import StudioSettings
 from saywhy.studio.visitors import Rate, Visitors
-from saywhy.studio.work import Ask, tasks_of, work_of
+from saywhy.studio.work import Ask, sentence, tasks_of, work_of
 
 
 class Studio:
@@ -77,7 +77,7 @@ class Studio:
             self.counts["cached"] += 1
             job = replace(known)
         else:
-            job = self.queue.submit(Job(work, visitor, name))
+            job = self.queue.submit(Job(work, visitor, name, sentence(asked)))
             if len(self.cached) > 4 * self.settings.results:
                 self.cached.clear()
             self.cached[key] = self.cache.add(job)

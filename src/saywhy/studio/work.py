@@ -64,6 +64,22 @@ class Ask:
     top: int = 3
 
 
+def sentence(asked: Ask) -> str:
+    """Return what was asked, in a sentence.
+
+    >>> sentence(Ask("explain", "resnet", ("dog - cat",), ("gradcam",)))
+    'resnet was asked to explain dog - cat by gradcam.'
+    >>> sentence(Ask("ask", "blip", question="what is it?"))
+    'blip was asked: what is it?'
+    """
+    if asked.task == "ask":
+        return f"{asked.model} was asked: {asked.question}"
+    what = ", ".join(asked.of if asked.task == "count" else asked.target) or asked.text
+    against = "the evidence against " if asked.counterfactual else ""
+    methods = f" by {', '.join(asked.method)}" if asked.method else ""
+    return f"{asked.model} was asked to {asked.task} {against}{what or 'what it finds'}{methods}."
+
+
 def work_of(model: Model, image: Image.Image, name: str, asked: Ask) -> Callable[[Job], None]:
     """Return the work of a request: it gives a part for each group of methods.
 

@@ -35,19 +35,23 @@ def chapters_payload(title: str, lead: str, chapters: Sequence[Chapter]) -> Payl
     """
     if not chapters:
         raise InputError("a page of chapters needs at least one chapter, got none.")
-    parts = [gallery(chapter.explanations, chapter.heading) for chapter in chapters]
+    return joined_payloads(
+        title, lead, [(one.heading, one.text, gallery(one.explanations, one.heading)) for one in chapters]
+    )
+
+
+def joined_payloads(title: str, lead: str, parts: Sequence[tuple[str, str, Payload]]) -> Payload:
+    """Return one payload of several: each is a chapter with a heading and a text."""
+    first = parts[0][2]
     return {
-        "format": parts[0]["format"],
+        "format": first["format"],
         "title": title,
         "lead": lead,
-        "colours": parts[0]["colours"],
-        "look": parts[0]["look"],
+        "colours": first["colours"],
+        "look": first["look"],
         "images": [],
-        "chapters": [
-            {"heading": chapter.heading, "text": chapter.text, "images": part["images"]}
-            for chapter, part in zip(chapters, parts, strict=True)
-        ],
-        "provenance": {c.heading: part["provenance"] for c, part in zip(chapters, parts, strict=True)},
+        "chapters": [{"heading": heading, "text": text, "images": part["images"]} for heading, text, part in parts],
+        "provenance": {heading: part["provenance"] for heading, _, part in parts},
     }
 
 

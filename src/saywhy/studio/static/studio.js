@@ -69,6 +69,9 @@ function chooseModel() {
   at("labels").replaceChildren(...model().labels.slice(0, 2000).map((label) => make("option", { value: label })));
   at("knows").hidden = !model().knows_only;
   at("knows").textContent = model().knows_only ? `A demo model: it knows only ${model().knows_only}.` : "";
+  const others = state.models.filter(({ name, tasks }) => name !== model().name && tasks.includes(task()));
+  at("beside").replaceChildren(make("option", { value: "" }, "no other model"), ...others.map(({ name }) => make("option", { value: name }, name)));
+  at("for-beside").hidden = !others.length;
 }
 
 async function showModels() {
@@ -99,17 +102,24 @@ function request() {
 
 function ask(event) {
   event.preventDefault();
-  if (state.image) send(task(), request(), `${VERBS[task()]} ${state.image.name}`);
+  if (!state.image) return;
+  const [verb, body] = [task(), request()];
+  const others = at("beside").value ? [{ ...body, model: at("beside").value }] : [];
+  const about = `${VERBS[verb]} ${state.image.name}`;
+  send({ about: others.length ? `${about}: ${body.model} and ${others[0].model}` : about, verb, runs: [body, ...others].map((one) => ({ body: one })) });
 }
 
-async function send(verb, body, about) {
+/** Send the requests of an entry of the history, one after the other; they are shown side by side. */
+async function send(entry) {
   if (state.running) return;
   say(null);
+  state.running = "beginning";
+  working(true);
   try {
-    const { id } = await post(`/api/${verb}`, body);
-    state.running = id;
-    working(true);
-    await follow(id, verb, body, about);
+    for (const run of entry.runs) {
+      run.id = state.running = (await post(`/api/${entry.verb}`, run.body)).id;
+      if (!(await follow(run.id, entry))) break;
+    }
   } catch (error) {
     say(error);
   } finally {
@@ -118,17 +128,20 @@ async function send(verb, body, about) {
   }
 }
 
-/** Follow the progress; the viewer shows each part when it is ready. */
-async function follow(id, verb, body, about) {
+/** Follow the progress; the viewer shows each part when it is ready. Return whether the request was done. */
+async function follow(id, entry) {
   let shown = 0;
+  let last = {};
   for await (const now of events(`/api/results/${id}/events`)) {
+    last = now;
     at("progress").textContent = { waiting: "Waiting for its turn …", running: `${now.doing || "Working"} …` }[now.state] ?? "";
     at("bar").value = now.steps ? now.step / now.steps : 0;
     if (now.parts > shown || now.state === "failed") {
       shown = now.parts;
-      await show({ id, verb, body, about });
+      await show(entry);
     }
   }
+  return last.state === "done";
 }
 
 function working(on) {
@@ -144,32 +157,57 @@ async function stop() {
 
 // --- the result -----------------------------------------------------------------------------------------------------
 
-async function show(one) {
-  const { id, verb, body } = one;
-  const found = await call(`/api/results/${id}`);
-  if (found.problem) say(new Error(found.problem.detail));
-  at("notes").replaceChildren(...found.notes.map((text) => make("li", {}, text)));
-  at("notes").hidden = !found.notes.length;
-  if (!found.result) return;
-  if (!state.results.some((other) => other.id === id)) state.results.push(one);
-  const buttons = state.results.map((other) =>
-    make(
-      "button",
-      { type: "button", ...(other.id === id ? { "aria-current": "true" } : {}), onclick: () => show(other).catch(say) },
-      other.about,
-    ),
-  );
-  at("history").replaceChildren(...buttons);
-  at("history").hidden = state.results.length < 2;
+/** Show the results of an entry side by side, in the order of their models. */
+async function show(entry) {
+  const runs = entry.runs.filter(({ id }) => id);
+  const found = await Promise.all(runs.map(({ id }) => call(`/api/results/${id}`)));
+  for (const { problem } of found) if (problem) say(new Error(problem.detail));
+  const notes = found.flatMap(({ notes: own }, n) => own.map((text) => (runs.length > 1 ? `${runs[n].body.model}: ${text}` : text)));
+  at("notes").replaceChildren(...notes.map((text) => make("li", {}, text)));
+  at("notes").hidden = !notes.length;
+  const ready = runs.map((run, n) => ({ ...run, result: found[n].result })).filter(({ result }) => result);
+  if (!ready.length) return;
+  if (!state.results.includes(entry)) state.results.push(entry);
+  showHistory(entry);
+  const titles = ready.length > 1;
+  const stages = ready.map(({ id, body }) => {
+    const stage = make("div", { className: "saywhy" });
+    return { stage, column: make("section", {}, ...(titles ? [make("h2", {}, body.model)] : []), files(id, body), stage) };
+  });
+  at("result").className = titles ? "columns" : "";
+  at("result").replaceChildren(...stages.map(({ column }) => column));
+  const own = titles ? (body) => ({ title: body.model, chapter: true }) : () => ({});
+  await Promise.all(ready.map(({ body, result }, n) => mount(stages[n].stage, { ...tested(entry.verb, body, result), ...own(body) })));
+}
+
+/** Only maps of classes are tested; an answer's and a caption's need their words. */
+function tested(verb, body, result) {
+  if (verb !== "explain" || body.check) return result;
+  const test = (map) =>
+    send({ about: `Test ${map.target}, ${map.method}`, verb, runs: [{ body: { ...body, target: [map.target], method: [map.method], check: true } }] });
+  return { ...result, test };
+}
+
+function files(id, body) {
   const links = ["html", "png", "npz"].map((suffix) =>
     make("a", { href: `/api/results/${id}/file?suffix=${suffix}`, download: "" }, `Save as ${suffix.toUpperCase()}`),
   );
-  at("files").replaceChildren(...links);
-  at("files").hidden = false;
-  // Only maps of classes are tested; an answer's and a caption's need their words.
-  const test = (map) =>
-    send(verb, { ...body, target: [map.target], method: [map.method], check: true }, `Test ${map.target}, ${map.method}`);
-  await mount(at("result"), verb === "explain" && !body.check ? { ...found.result, test } : found.result);
+  return make("div", { className: "buttons", role: "group", "aria-label": `Files of ${body.model}` }, ...links);
+}
+
+function showHistory(shown) {
+  const buttons = state.results.map((entry) =>
+    make(
+      "button",
+      { type: "button", ...(entry === shown ? { "aria-current": "true" } : {}), onclick: () => show(entry).catch(say) },
+      entry.about,
+    ),
+  );
+  const every = state.results.flatMap(({ runs }) => runs.map(({ id }) => id)).filter(Boolean);
+  const query = every.map((id) => `result=${encodeURIComponent(id)}`).join("&");
+  const all = make("a", { href: `/api/page?${query}`, download: "" }, "Save all as one page");
+  at("history").replaceChildren(...buttons, all);
+  at("history").hidden = state.results.length < 2;
 }
 
 listenForImages();
