@@ -25,8 +25,15 @@ def test_notebook_is_stored_without_outputs_and_installs_first(path):
     assert cells[0].metadata.tags == ["skip-execution"]
 
 
+LONGEST = ("train-with-explanations",)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=named)
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(one, marks=pytest.mark.nightly) if one.stem in LONGEST else one for one in NOTEBOOKS],
+    ids=named,
+)
 def test_notebook_runs(path, tmp_path):
     client = NotebookClient(
         read(path), timeout=600, skip_cells_with_tag="skip-execution", resources={"metadata": {"path": tmp_path}}

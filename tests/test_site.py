@@ -42,7 +42,7 @@ def test_every_page_is_in_the_navigation():
     assert pages == named
 
 
-@pytest.mark.slow
+@pytest.mark.nightly  # two minutes
 def test_site_is_built_with_its_examples_and_loads_nothing_from_elsewhere(tmp_path):
     """The build is strict: a page whose example fails, or a dead link, ends it."""
     done = subprocess.run(

@@ -83,7 +83,14 @@ def test_changed_tubelet_moves_its_own_cell(build, frames, side, patch):
         assert cell == place
 
 
-@pytest.mark.parametrize(("time", "frequencies", "patch"), [(96, 48, 16), (128, 64, 16), (80, 80, 16)])
+@pytest.mark.parametrize(
+    ("time", "frequencies", "patch"),
+    [
+        pytest.param(96, 48, 16, marks=pytest.mark.nightly),
+        pytest.param(128, 64, 16, marks=pytest.mark.nightly),
+        (80, 80, 16),
+    ],
+)
 def test_changed_patch_of_a_spectrogram_moves_its_own_cell(time, frequencies, patch):
     torch.manual_seed(0)
     model = spectrogram_transformer(time, frequencies, patch).eval()

@@ -126,7 +126,7 @@ PEAK = """
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the unit of ru_maxrss differs")
-@pytest.mark.parametrize("method", ["gradcam", "saliency"])
+@pytest.mark.parametrize("method", ["gradcam", pytest.param("saliency", marks=pytest.mark.nightly)])
 def test_peak_memory_of_a_large_batch_stays_within_the_budget(method):
     # Whole, Grad-CAM of this batch takes 0.4 GB and saliency 1.4 GB.
     ran = subprocess.run(
