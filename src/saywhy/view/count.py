@@ -155,7 +155,19 @@ def matrix_image(matrix: Any, title: str = "", width: int = WIDTH) -> Image.Imag
     drawn = heat_over(blank, values, scale=scale, alpha=1.0).resize((side, side), Image.Resampling.NEAREST)
     canvas = Image.new("RGB", (max(width, side), side), "white")
     canvas.paste(drawn, (0, 0))
-    words = LegendText(title, notes=("row: the counted cell, column: the cell it depends on, down the columns first",))
+    grid = math.isqrt(len(values))
+    if grid * grid == len(values):
+        draw = ImageDraw.Draw(canvas)
+        for place in range(grid * cell, side, grid * cell):
+            _line(draw, (place, 0, place, side))
+            _line(draw, (0, place, side, place))
+    words = LegendText(
+        title,
+        notes=(
+            "row: the counted cell, column: the cell it depends on;",
+            "cells down the columns of the grid first, with a line after each column of the grid",
+        ),
+    )
     return stacked(canvas, legend(words, scale, canvas.width))
 
 
