@@ -1,19 +1,23 @@
 """What was painted on an image: its mask as a file, and how well maps agree with it."""
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from PIL import Image
+from starlette.concurrency import run_in_threadpool
 from torch.nn.functional import interpolate
 
 from saywhy.alignment.strokes import PaintedImage, draw, strokes_of
-from saywhy.errors import InputError
+from saywhy.errors import InputError, SaywhyError
 from saywhy.metrics.human_attention import agreement_with_people
+from saywhy.studio.problems import problem_of
 from saywhy.view.protocols import grids, with_notes
+
+T = TypeVar("T")
 
 MOST_PIXELS = 30_000_000
 """Of a mask."""
@@ -95,3 +99,15 @@ def _on_image(explanation: Any) -> Iterator[tuple[str, str, str, Any]]:
     for method, layer, _ in grids(explanation):
         for number, target in enumerate(explanation.targets[0]):
             yield method, layer, target, explanation.on_image(0, number, method=method, layer=layer)
+
+
+async def use_painted(record: Any, use: Callable[[PaintedImage], T]) -> T:
+    """Return what is made of the strokes of an image, in a thread.
+
+    Raises:
+        Problem: the strokes are malformed, or nothing can be made of them.
+    """
+    try:
+        return await run_in_threadpool(lambda: use(painted_image(record)))
+    except SaywhyError as error:
+        raise problem_of(error) from error
