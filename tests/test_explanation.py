@@ -264,6 +264,42 @@ def test_numpy_and_torch_indices_equal_python_ones(e: Explanation, number: Any) 
     assert e.overlay(number, number).tobytes() == e.overlay(1, 1).tobytes()
 
 
+@pytest.mark.parametrize("index", [0, 1, -1, np.int64(1)])
+def test_a_sample_is_the_explanation_of_its_image_alone(
+    e: Explanation, model: saywhy.Model, photos: list[Image.Image], index: Any
+) -> None:
+    one = e.sample(index)
+    targets = ["cat", "dog", Class("cat") - Class("mug")]
+    alone = saywhy.explain(model, photos[index], targets, ["gradcam", "hirescam"], ["features", "stem"], relu=False)
+    for pair in alone.pairs:
+        assert torch.allclose(one[pair], alone[pair], atol=1e-6)
+        assert torch.equal(one[pair], e[pair][[int(index)]])
+    assert (one.targets, one.images, len(one)) == (alone.targets, (e.images[int(index)],), 1)
+    assert torch.allclose(one.scores, alone.scores)
+    assert one.provenance.keys() == alone.provenance.keys()
+    assert one.provenance["images"] == [one.images[0].name]
+    for name in ("targets", "layers", "methods"):
+        assert one.provenance[name] == alone.provenance[name]
+    assert one.diagnostics == {pair: [e.diagnostics[pair][int(index)]] for pair in e.pairs}
+    assert torch.allclose(one.counterfactual.maps, alone.counterfactual.maps, atol=1e-6)
+
+
+def test_a_sample_is_saved_and_read(e: Explanation, tmp_path: Path) -> None:
+    one = e.sample(1)
+    one.save(tmp_path / "one.npz")
+    assert Explanation.load(tmp_path / "one.npz") == one
+    assert pickle.loads(pickle.dumps(one)) == one
+    assert one.sample(0) == one
+
+
+def test_samples_that_do_not_exist_raise(e: Explanation) -> None:
+    for index in (2, -3):
+        with pytest.raises(InputError, match=r"no sample .*2 samples"):
+            e.sample(index)
+    with pytest.raises(InputError, match="sample must be a whole number"):
+        e.sample("cat")  # type: ignore[arg-type]
+
+
 def test_signal_maps_have_one_spatial_axis(tiny: Build) -> None:
     e = saywhy.explain(tiny(axes=1), torch.rand(2, 3, 32), target=0, relu=False)
     assert e.heatmap().shape == (2, 1, 32)

@@ -4,6 +4,7 @@ import io
 import json
 import re
 import struct
+import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -258,6 +259,32 @@ def test_bodies_have_a_limit_and_must_say_their_length(client: TestClient) -> No
     assert (answer.status_code, answer.json()["detail"]) == (413, "the body has more than 4,000,000 bytes.")
     answer = client.post("/api/mask", content=iter([b"{}"]), headers={"Content-Type": "application/json"})
     assert answer.status_code == 411
+
+
+def test_requests_that_wait_together_get_their_own_results() -> None:
+    """Four images of different sizes wait behind a slow request; each result is that of the image alone."""
+    with client_of(per_minute=100_000) as client:
+        sizes = [(40, 30), (64, 64), (30, 50), (33, 47)]
+        ids = [
+            client.post("/api/images", content=png(*size), headers={"X-Filename": f"{n}.png"}).json()["id"]
+            for n, size in enumerate(sizes)
+        ]
+        slow = client.post("/api/explain", json={"image": ids[0], "model": "mine", "method": ["rise"]}).json()["id"]
+        asked = [client.post("/api/explain", json={"image": key, "model": "mine"}).json()["id"] for key in ids]
+        client.delete(f"/api/results/{slow}")
+        model = saywhy.load(network(), labels=["cat", "dog", "<b>", "mug"], input_size=32)
+        for n, (key, size) in enumerate(zip(asked, sizes, strict=True)):
+            for _ in range(600):
+                found = client.get(f"/api/results/{key}").json()
+                if found["state"] == "done":
+                    break
+                time.sleep(0.05)
+            alone = saywhy.explain(model, Image.open(io.BytesIO(png(*size))), saywhy.targets.Top(3))
+            (shown,) = found["result"]["images"]
+            assert shown["name"] == f"{n}.png"
+            assert [one["target"] for one in shown["maps"]] == alone.targets[0]
+            assert [one["score"] for one in shown["maps"]] == pytest.approx(alone.scores[0].tolist(), rel=1e-3)
+            assert f"{(n + 1) % 4}.png" not in json.dumps(found)
 
 
 def test_several_results_are_one_page(client: TestClient, image: str) -> None:

@@ -153,3 +153,104 @@ def test_settings_come_from_the_environment():
         StudioSettings.from_environment({"SAYWHY_STUDIO_PORT": "x"})
     with pytest.raises(InputError, match="SAYWHY_STUDIO_PUBLIC must be yes or no"):
         StudioSettings.from_environment({"SAYWHY_STUDIO_PUBLIC": "maybe"})
+
+
+class TestTogether:
+    """Jobs of the same key are computed at once; each gets its own part and nothing of the others."""
+
+    def submit(self, queue, names, batch, key="k"):
+        def alone(job):
+            job.give(f"{job.image} alone")
+
+        return [queue.submit(Job(alone, name, image=name, batch=batch, key=key)) for name in names]
+
+    def parts(self, jobs):
+        for job in jobs:
+            assert job.ended.wait(10)
+        return [(job.state, job.parts) for job in jobs]
+
+    def test_waiting_jobs_of_one_key_are_computed_at_once(self, held):
+        queue, go = held
+        calls = []
+
+        def batch(images):
+            calls.append(list(images))
+            return [f"{image} of {len(images)}" for image in images]
+
+        jobs = self.submit(queue, "abc", batch)
+        other = self.submit(queue, "d", batch, "other")
+        go.set()
+        assert self.parts(jobs) == [("done", [f"{name} of 3"]) for name in "abc"]
+        assert self.parts(other) == [("done", ["d alone"])]
+        assert calls == [["a", "b", "c"]]
+
+    def test_what_fails_or_warns_at_once_is_computed_one_by_one(self, held):
+        queue, go = held
+
+        def fails(images):
+            raise ValueError("no batches")
+
+        def warns(images):
+            warnings.warn("a.png is odd", SaywhyWarning, stacklevel=1)
+            return [f"{image} at once" for image in images]
+
+        first, second = self.submit(queue, "ab", fails), self.submit(queue, "cd", warns, "other")
+        go.set()
+        assert self.parts(first) == [("done", [f"{name} alone"]) for name in "ab"]
+        assert self.parts(second) == [("done", [f"{name} alone"]) for name in "cd"]
+        assert [job.notes for job in (*first, *second)] == [[], [], [], []]
+
+    def test_a_stopped_job_gets_no_part_in_the_others(self, held):
+        queue, go = held
+        begun = threading.Event()
+
+        def batch(images):
+            begun.set()
+            with counted("occlusion", 2000) as advance:
+                for _ in range(2000):
+                    if all(job.asked_to_stop for job in jobs[:2]):
+                        break
+                    time.sleep(0.005)
+                    advance(1)
+            return [f"{image} at once" for image in images]
+
+        jobs = self.submit(queue, "abc", batch)
+        go.set()
+        assert begun.wait(10)
+        for job in jobs[:2]:
+            queue.stop(job)
+        assert [state for state, _ in self.parts(jobs)] == ["stopped", "stopped", "done"]
+        assert jobs[2].parts == ["c at once"]
+
+    def test_all_stopped_jobs_end_the_batch(self, held):
+        queue, go = held
+        begun = threading.Event()
+
+        def batch(images):
+            begun.set()
+            with counted("occlusion", 2000) as advance:
+                for _ in range(2000):
+                    time.sleep(0.005)
+                    advance(1)
+            return list(images)
+
+        jobs = self.submit(queue, "ab", batch)
+        go.set()
+        assert begun.wait(10)
+        for job in jobs:
+            queue.stop(job)
+        assert self.parts(jobs) == [("stopped", []), ("stopped", [])]
+
+    def test_at_most_eight_are_computed_at_once(self):
+        queue, go, sizes = JobQueue(), threading.Event(), []
+        queue.submit(Job(lambda _: go.wait(10), "first"))
+
+        def batch(images):
+            sizes.append(len(images))
+            return list(images)
+
+        jobs = self.submit(queue, [str(number) for number in range(11)], batch)
+        go.set()
+        assert self.parts(jobs) == [("done", [str(number)]) for number in range(11)]
+        assert sizes == [8, 3]
+        queue.close()

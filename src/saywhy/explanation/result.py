@@ -212,6 +212,34 @@ class Explanation:
             values=dict(values),
         )
 
+    def sample(self, index: int) -> "Explanation":
+        """The explanation of one sample of the batch: its maps, targets, scores, image and diagnostics.
+
+        Raises:
+            InputError: there is no such sample.
+        """
+        self._check_index("sample", index, len(self))
+        place = range(len(self))[int(index)]
+        some, whole = slice(place, place + 1), self.metadata
+        return replace(
+            self,
+            targets=self.targets[some],
+            classes=self.classes[some],
+            scores=self.scores[some],
+            probabilities=None if self.probabilities is None else self.probabilities[some],
+            values={pair: maps[some] for pair, maps in self.values.items()},
+            completeness_errors={pair: errors[some] for pair, errors in self.completeness_errors.items()},
+            metadata=Metadata(
+                lambda: whole.images[some],
+                lambda: {pair: rows[some] for pair, rows in whole.diagnostics.items()},
+                lambda: {
+                    name: value[some] if name in ("images", "targets", "scores") else value
+                    for name, value in whole.provenance.items()
+                },
+            ),
+            rerunner=None if self.rerunner is None else self.rerunner.sample(place),
+        )
+
     @property
     def explainer(self) -> "Explainer[Explanation]":
         """The rerunner, which runs the model again: :class:`saywhy.explainer.rerun.Rerunner`.
@@ -363,12 +391,15 @@ class Explanation:
         return (*(0.0 for _ in size), *map(float, size)), size
 
     def _grid(self, sample: int, target: int, method: str | None, layer: str | None) -> Tensor:
-        for kind, index, count in (("sample", sample, len(self)), ("target", target, len(self.targets[0]))):
-            if not -count <= whole_number(kind, index, low=None) < count:
-                raise InputError(
-                    f"there is no {kind} {short_repr(index)}: this explanation has {count} {kind}s, 0 to {count - 1}."
-                )
+        self._check_index("sample", sample, len(self))
+        self._check_index("target", target, len(self.targets[0]))
         return self._maps_of(method, layer)[sample, target].detach()
+
+    def _check_index(self, kind: str, index: int, count: int) -> None:
+        if not -count <= whole_number(kind, index, low=None) < count:
+            raise InputError(
+                f"there is no {kind} {short_repr(index)}: this explanation has {count} {kind}s, 0 to {count - 1}."
+            )
 
     def _maps_of(self, method: str | None, layer: str | None) -> MapStack:
         method = self.methods[0] if method is None else method

@@ -4,17 +4,20 @@ import threading
 import time
 import warnings
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from saywhy.errors import SaywhyError, SaywhyWarning
+from saywhy.errors import SaywhyWarning
 from saywhy.progress import reported_to
 
 State = Literal["waiting", "running", "done", "failed", "stopped"]
 
 ENDED = ("done", "failed", "stopped")
+
+MOST_TOGETHER = 8
+"""Jobs that are computed at once."""
 
 
 class Busy(Exception):
@@ -39,12 +42,18 @@ class Job:
         error: why it failed.
         title: of the result.
         about: what was asked, in a sentence.
+        image: that it is about.
+        batch: computes the parts of several jobs from their images at once; None where this is not possible.
+        key: jobs of the same key differ in their images only.
     """
 
     work: Callable[["Job"], None]
     visitor: str
     title: str = ""
     about: str = ""
+    image: Any = None
+    batch: Callable[[Sequence[Any]], list[Any]] | None = None
+    key: str = ""
     state: State = "waiting"
     doing: str = ""
     step: int = 0
@@ -66,9 +75,9 @@ class Job:
         if self.asked_to_stop:
             raise _Stopped
 
-    def end(self, state: State) -> None:
-        """Note the end."""
-        self.state = state
+    def end(self, state: State, seconds: float = 0.0) -> None:
+        """Note the end, and the time it took."""
+        self.seconds, self.state = seconds, state
         self.ended.set()
 
 
@@ -137,33 +146,78 @@ class JobQueue:
             self._turns.clear()
             self._changed.notify_all()
 
-    def _next(self) -> Job | None:
-        """Wait for a job; None when the queue is closed."""
+    def _next(self) -> list[Job]:
+        """Wait for a job, and take those that can be computed with it; none when the queue is closed."""
         with self._changed:
             while not self._closed:
                 for visitor, own in list(self._turns.items()):
                     if not own:
                         del self._turns[visitor]
                         continue
-                    job = own.popleft()
+                    first = own.popleft()
                     self._turns.move_to_end(visitor)  # everybody else has a turn before the next of this visitor
-                    job.state = "running"
-                    return job
+                    jobs = [first, *self._alike(first)]
+                    for job in jobs:
+                        job.state = "running"
+                    return jobs
                 self._changed.wait()
-        return None
+        return []
+
+    def _alike(self, first: Job) -> list[Job]:
+        """Take the waiting jobs that can be computed with a job out of their turns."""
+        if first.batch is None:
+            return []
+        found = [job for own in self._turns.values() for job in own if job.batch is not None and job.key == first.key]
+        found = found[: MOST_TOGETHER - 1]
+        for job in found:
+            self._turns[job.visitor].remove(job)
+        return found
 
     def _run(self) -> None:
-        while (job := self._next()) is not None:
-            begin = time.monotonic()
-            try:
-                with reported_to(job.report), noted(job.notes):
-                    job.work(job)
-                state: State = "done"
-            except _Stopped:
-                state = "stopped"
-            except SaywhyError as error:
-                job.error, state = error, "failed"
-            except Exception as error:  # the studio goes on, whatever a model does
-                job.error, state = error, "failed"
-            job.seconds = time.monotonic() - begin
-            job.end(state)
+        while jobs := self._next():
+            if len(jobs) == 1 or not _computed_together(jobs):
+                for job in jobs:
+                    _compute(job)
+
+
+def _compute(job: Job) -> None:
+    """Compute a job by itself; the worker goes on, whatever a model does."""
+    begin = time.monotonic()
+    try:
+        with reported_to(job.report), noted(job.notes):
+            job.report(job.doing, job.step, job.steps)  # it may be stopped already
+            job.work(job)
+        state: State = "done"
+    except _Stopped:
+        state = "stopped"
+    except Exception as error:
+        job.error, state = error, "failed"
+    job.end(state, time.monotonic() - begin)
+
+
+def _computed_together(jobs: Sequence[Job]) -> bool:
+    """Compute jobs at once; return whether this was possible.
+
+    It is not where anything fails or is warned of: whose image it is about is known only of a job by itself.
+    """
+    begin, notes = time.monotonic(), []  # type: ignore[var-annotated]
+
+    def report(doing: str, step: int, steps: int) -> None:
+        for job in jobs:
+            job.doing, job.step, job.steps = doing, step, steps
+        if all(job.asked_to_stop for job in jobs):
+            raise _Stopped
+
+    try:
+        with reported_to(report), noted(notes):
+            parts = jobs[0].batch([job.image for job in jobs])  # type: ignore[misc]
+    except _Stopped:
+        parts = []
+    except Exception:
+        return False
+    if notes:
+        return False
+    for number, job in enumerate(jobs):
+        job.parts += parts[number : number + 1]
+        job.end("stopped" if job.asked_to_stop else "done", time.monotonic() - begin)
+    return True

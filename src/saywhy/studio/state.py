@@ -15,7 +15,7 @@ from saywhy.studio.kept import Kept
 from saywhy.studio.problems import Problem
 from saywhy.studio.settings import StudioSettings
 from saywhy.studio.visitors import Rate, Visitors
-from saywhy.studio.work import Ask, sentence, tasks_of, work_of
+from saywhy.studio.work import Ask, job_of, tasks_of
 
 
 class Studio:
@@ -69,7 +69,7 @@ class Studio:
         if not asked.model and not able:
             raise Problem(422, f"no model of this studio can {asked.task}.")
         asked = replace(asked, model=asked.model or able[0])
-        work = work_of(self.models[asked.model], image, name, asked)
+        job = job_of(self.models[asked.model], image, name, asked, visitor)
         key = hashlib.sha256(f"{digest} {self.digests[asked.model]} {name} {asked!r}".encode()).hexdigest()
         known = self.cache.get(self.cached.get(key, ""))
         self.counts["jobs"] += 1
@@ -77,7 +77,7 @@ class Studio:
             self.counts["cached"] += 1
             job = replace(known)
         else:
-            job = self.queue.submit(Job(work, visitor, name, sentence(asked)))
+            self.queue.submit(job)
             if len(self.cached) > 4 * self.settings.results:
                 self.cached.clear()
             self.cached[key] = self.cache.add(job)

@@ -1,6 +1,6 @@
 """What the studio computes: each task of a model, as data for the viewer, method by method."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -80,8 +80,8 @@ def sentence(asked: Ask) -> str:
     return f"{asked.model} was asked to {asked.task} {against}{what or 'what it finds'}{methods}."
 
 
-def work_of(model: Model, image: Image.Image, name: str, asked: Ask) -> Callable[[Job], None]:
-    """Return the work of a request: it gives a part for each group of methods.
+def job_of(model: Model, image: Image.Image, name: str, asked: Ask, visitor: str) -> Job:
+    """Return the job of a request: it gives a part for each group of methods.
 
     Raises:
         InputError: the model does not do this task, or there are too many targets or methods.
@@ -105,19 +105,28 @@ def work_of(model: Model, image: Image.Image, name: str, asked: Ask) -> Callable
             job.report(f"{asked.task}: {', '.join(group)}" if group else asked.task, 0, 1)
             job.give(_result(model, image, asked, targets, list(group)))
 
-    return work
+    def batch(images: Sequence[Image.Image]) -> list[Any]:
+        found = _result(model, list(images), asked, targets, list(groups[0]))
+        return [found.sample(number) for number in range(len(images))]
+
+    at_once = asked.task == "explain" and not asked.check and len(groups) == 1 and _share_a_pass(groups[0])
+    return Job(work, visitor, name, sentence(asked), image, batch if at_once else None, repr(asked))
+
+
+def _share_a_pass(methods: Sequence[str]) -> bool:
+    return all(find_method(name).passes == "one" for name in methods)
 
 
 def _groups(methods: Sequence[str]) -> Iterator[tuple[str, ...]]:
     """Yield the methods that share one pass together, then each of the others."""
-    shared = tuple(name for name in methods if find_method(name).passes == "one")
+    shared = tuple(name for name in methods if _share_a_pass([name]))
     if shared:
         yield shared
     yield from ((name,) for name in methods if name not in shared)
 
 
-def _result(model: Model, image: Image.Image, asked: Ask, targets: Sequence[Any], methods: list[str]) -> Any:
-    """Return the explanation of a group of methods, or the result of a task."""
+def _result(model: Model, image: Any, asked: Ask, targets: Sequence[Any], methods: list[str]) -> Any:
+    """Return the explanation of a group of methods, of one image or of several, or the result of a task."""
     given: dict[str, Any] = {"layer": asked.layer or None}
     if asked.task == "ask":
         return saywhy.ask(model, image, asked.question, targets or None, methods or None, top=asked.top, **given)
