@@ -402,3 +402,19 @@ def test_too_many_requests_of_one_visitor() -> None:
             client.cookies.update({} if made_up is None else {"saywhy_visitor": made_up})
             states = [client.post("/api/examples/0").status_code for _ in range(4)]
             assert states[-1] == 429
+
+
+def test_the_styles_of_the_studio_leave_the_viewer_alone() -> None:
+    """No rule of the studio has a class of the viewer's, unless it excludes what is inside of it."""
+    from importlib.resources import files
+
+    viewer = set(re.findall(r"\.([a-z][a-z-]*)", files("saywhy.view").joinpath("viewer.css").read_text()))
+    own = files("saywhy.studio").joinpath("static", "studio.css").read_text()
+    rules = [rule.partition("{")[0] for rule in own.split("}")]
+    shared = {
+        (name, rule.strip())
+        for rule in rules
+        for name in set(re.findall(r"\.([a-z][a-z-]*)", rule)) & viewer - {"saywhy"}
+        if ":not(.saywhy *)" not in rule and ".fields" not in rule
+    }
+    assert shared == set()
