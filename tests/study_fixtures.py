@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from saywhy.studies.assignment import new_study
 from saywhy.studies.make import CHECKS
-from saywhy.studies.study import Study, StudyDesign, StudyItem, new_study, write_study
+from saywhy.studies.study import Study, StudyDesign, StudyItem, write_study
 
 
 @pytest.fixture

@@ -130,13 +130,14 @@ def crossed_bootstrap_distribution(
     """
     generator = np.random.default_rng(seed)
     numbers = numbers or (int(raters.max()) + 1, int(items.max()) + 1)
+    # All counts are drawn first: they must not depend on the number of answers.
+    of_rater, of_item = (generator.multinomial(n, np.full(n, 1 / n), resamples) for n in numbers)
     found, most = np.empty(resamples), max(1, AT_ONCE // len(values))
     for start in range(0, resamples, most):
-        size = min(most, resamples - start)
-        of_rater, of_item = (generator.multinomial(n, np.full(n, 1 / n), size) for n in numbers)
-        weights = of_rater[:, raters] * of_item[:, items]
+        some = slice(start, start + most)
+        weights = of_rater[some][:, raters] * of_item[some][:, items]
         with np.errstate(invalid="ignore"):
-            found[start : start + size] = (weights * values).sum(1) / weights.sum(1)
+            found[some] = (weights * values).sum(1) / weights.sum(1)
     return found
 
 

@@ -170,6 +170,8 @@ def of_box(box: Any, **values: Any) -> str:
         (of_stroke(radius=True), "'radius' must be a number"),
         (of_stroke(matters=1), "'matters' must be true or false, got 1"),
         (of_stroke(points=[[0, 0], [99_999, 0]] * 200, radius=100), "would take too long to draw"),
+        (of_stroke(points=[[0, 0], [1, 1]] * 30_000, radius=1), "would take too long to draw"),
+        (of_image(width=9000, height=9000, strokes=[{"box": [0, 0, 9000, 9000], "matters": True}] * 20), "too long"),
         (of_stroke(radius=1).replace('"radius": 1', '"radius": NaN'), "'radius' must be a number above 0"),
     ],
 )

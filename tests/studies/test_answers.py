@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from saywhy.errors import InputError
-from saywhy.studies.answers import AnswerStore, StudyFull
+from saywhy.studies.answers import AnswerStore, NoSuchRater, StoreError, StudyFull
 from saywhy.studies.study import Study, read_study
 
 Planted = Callable[..., Study]
@@ -46,40 +46,64 @@ def test_other_answers_and_items_are_refused(planted: Planted, choice: int, item
     store = AnswerStore(planted())
     key = store.join()
     with pytest.raises(InputError):
-        store.add(key, item or store.shown(key)[0][0].item.key, choice, 10)
+        store.add(key, item or first_item(store, key), choice, 10)
     for call in (lambda: store.add("nobody", "item-0000", 0, 1), lambda: store.shown("nobody")):
-        with pytest.raises(InputError, match="no such rater"):
+        with pytest.raises(NoSuchRater, match="no such rater"):
             call()
     assert store.answers() == []
 
 
+def first_item(store: AnswerStore, key: str) -> str:
+    return store.shown(key)[0][0].item.key
+
+
 def test_every_rater_has_a_place_until_all_are_taken(planted: Planted):
     store = AnswerStore(planted(raters=3))
-    keys = [store.join(now=1000.0) for _ in range(3)]
-    assert sorted(store.place(key) for key in keys) == [0, 1, 2]  # type: ignore[type-var]
+    keys = [store.join() for _ in range(3)]
+    assert len({tuple(one.item.key for one in store.shown(key)[0]) for key in keys}) == 3
+    assert store.places() == 0
     with pytest.raises(StudyFull, match="all of its 3 raters"):
-        store.join(now=1001.0)
-    store.add(keys[0], store.shown(keys[0])[0][0].item.key, 0, 5)
-    # An hour later the places of those who answered nothing are free, not that of the one who did.
-    later = store.join(now=1000.0 + 3601)
-    assert store.place(later) != store.place(keys[0])
-    assert store.place(keys[0]) == 0
-    assert store.place(keys[1]) is None
+        store.join()
+
+
+def test_the_place_of_one_who_stays_away_is_given_to_another_too(planted: Planted):
+    study = planted(raters=2)
+    store = AnswerStore(study)
+    away, diligent = store.join(now=1000.0), store.join(now=1000.0)
+    for shown in store.shown(diligent)[0]:
+        store.add(diligent, shown.item.key, 0, 5)
+    seen = [one.item.key for one in store.shown(away)[0]]
+    other = store.join()  # decades later
+    assert [one.item.key for one in store.shown(other)[0]] == seen
+    with pytest.raises(StudyFull):
+        store.join()
+    # Both go on; they are two raters.
+    store.add(other, seen[0], 0, 5)
+    store.add(away, seen[0], 0, 5)
+    assert [one.rater for one in store.answers() if one.item == seen[0]][-2:] == [1, 3]
+
+
+def test_simulated_raters_take_no_place_of_people(planted: Planted):
+    study = planted(raters=2)
+    people, simulated = AnswerStore(study), AnswerStore(study, simulated=True)
+    simulated.join("simulated: perfect")
+    assert (people.places(), simulated.places()) == (2, 1)
 
 
 def test_many_raters_at_once_get_different_places(planted: Planted):
     study = planted(raters=24)
     store = AnswerStore(study)
 
-    def rate(_: int) -> int | None:
+    def rate(_: int) -> tuple[str, ...]:
         key = store.join()
-        for shown in store.shown(key)[0]:
+        left, _ = store.shown(key)
+        for shown in left:
             store.add(key, shown.item.key, 0, 5)
-        return store.place(key)
+        return tuple(one.item.key for one in left)
 
     with ThreadPoolExecutor(8) as pool:
-        places = list(pool.map(rate, range(24)))
-    assert sorted(places) == list(range(24))  # type: ignore[type-var]
+        blocks = list(pool.map(rate, range(24)))
+    assert sorted(blocks) == sorted(tuple(key for key, _ in block) for block in study.blocks)
     assert len(store.answers()) == 24 * 8
 
 
@@ -115,13 +139,13 @@ def test_ten_kills_lose_no_stored_answer(planted: Planted):
     found = store.answers()
     assert confirmed <= len(found) <= confirmed + 10  # one more may be stored than was printed
     left, every = store.shown(keys[0])
-    assert every - len(left) == sum(one.rater == store.place(keys[0]) for one in found)
+    assert every - len(left) == sum(one.rater == 1 for one in found)
 
 
 def test_a_damaged_file_is_said(planted: Planted):
     study = planted()
     (study.folder / "answers.sqlite").write_bytes(b"no database" * 100)
-    with pytest.raises(InputError, match="cannot be read or written"):
+    with pytest.raises(StoreError, match="cannot be read or written"):
         AnswerStore(study)
 
 

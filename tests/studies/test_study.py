@@ -11,10 +11,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from saywhy.errors import InputError
-from saywhy.studies.assignment import Shown, assign
-from saywhy.studies.study import Study, StudyDesign, StudyItem, new_study, read_study
+from saywhy.studies.assignment import Shown, assign, new_study, shown_to
+from saywhy.studies.study import Study, StudyDesign, StudyItem, read_study
 
 Planted = Callable[..., Study]
+
+
+def blocks_of(study: Study) -> list[tuple[Shown, ...]]:
+    return [shown_to(study, place) for place in range(len(study.blocks))]
 
 
 def test_a_study_is_read_back(planted: Planted):
@@ -47,7 +51,7 @@ def test_too_few_items_or_checks_raise(planted: Planted):
     study = planted()
     with pytest.raises(InputError, match="the study has 3"):
         new_study(study.design, study.items[:3], study.checks, study.folder, {})
-    with pytest.raises(InputError, match="2 attention checks, got 1"):
+    with pytest.raises(InputError, match="2 attention checks; there are 1"):
         new_study(study.design, study.items, study.checks[:1], study.folder, {})
 
 
@@ -64,6 +68,9 @@ def test_too_few_items_or_checks_raise(planted: Planted):
         (lambda r: r["items"][0].update(key="item-0001"), "must differ"),
         (lambda r: r["items"][0].update(right=7), "none of its answers"),
         (lambda r: r.update(items=5), "is no file of a study"),
+        (lambda r: r.update(blocks=[]), "its blocks must have keys of its items"),
+        (lambda r: r["blocks"][0].append(["item-9999", False]), "its blocks must have keys of its items"),
+        (lambda r: r.update(blocks=[[1]]), "is no file of a study"),
     ],
 )
 def test_malformed_studies_raise(planted: Planted, change: Callable[[Any], Any], words: str):
@@ -90,8 +97,8 @@ def test_assignment_is_balanced(
     every = images * methods
     size = max(1, round(share * every))
     study = planted("trust", images, names, raters=raters, items_per_rater=size, attention_checks=checks, seed=seed)
-    blocks = assign(study)
-    assert blocks == assign(study)
+    blocks = blocks_of(study)
+    assert assign(study.design, study.items, study.checks) == study.blocks
     seen: Counter[str] = Counter()
     swaps: dict[str, list[bool]] = {}
     for block in blocks:
@@ -112,7 +119,7 @@ def test_assignment_is_balanced(
 
 def test_a_rater_sees_an_image_and_a_method_as_seldom_as_possible(planted: Planted):
     study = planted("trust", images=8, methods=("a", "b"), raters=6, items_per_rater=8)
-    for block in assign(study):
+    for block in blocks_of(study):
         own = [one.item for one in block if not one.item.is_check]
         assert max(Counter(one.image for one in own).values()) <= 2
         assert abs(sum(one.method == "a" for one in own) - 4) <= 1
@@ -120,10 +127,10 @@ def test_a_rater_sees_an_image_and_a_method_as_seldom_as_possible(planted: Plant
 
 def test_orders_differ_between_raters_and_seeds(planted: Planted):
     study = planted("trust", images=8, raters=4, items_per_rater=16)
-    orders = [tuple(one.item.key for one in block) for block in assign(study)]
+    orders = [tuple(one.item.key for one in block) for block in blocks_of(study)]
     assert len(set(orders)) == 4
-    other = assign(replace(study, design=replace(study.design, seed=1)))
-    assert [tuple(one.item.key for one in block) for block in other] != orders
+    other = assign(replace(study.design, seed=1), study.items, study.checks)
+    assert [tuple(key for key, _ in block) for block in other] != orders
 
 
 @given(st.booleans(), st.integers(-2, 2))

@@ -1,5 +1,6 @@
 """The REST API: the tasks, their results as data and files, limits, and hostile requests."""
 
+import asyncio
 import io
 import json
 import re
@@ -8,6 +9,8 @@ import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -20,10 +23,14 @@ import saywhy
 pytest.importorskip("fastapi")
 pytest.importorskip("httpx")
 from fastapi.testclient import TestClient
+from starlette.exceptions import HTTPException
 
 from saywhy.cli.studio import _examples
+from saywhy.studio import limits
 from saywhy.studio.app import POLICY, create_app
 from saywhy.studio.settings import StudioSettings
+
+ADDRESS = "http://127.0.0.1:8642"
 
 
 def network() -> nn.Module:
@@ -39,7 +46,7 @@ def client_of(**settings: object) -> TestClient:
         "toybox:counter": saywhy.load("toybox:counter"),
     }
     drawn = Image.fromarray(np.random.default_rng(1).integers(0, 256, (48, 64, 3), dtype=np.uint8))
-    return TestClient(create_app(models, [("noise", drawn)], StudioSettings(**settings)))  # type: ignore[arg-type]
+    return TestClient(create_app(models, [("noise", drawn)], StudioSettings(**settings)), base_url=ADDRESS)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +134,7 @@ def test_results_are_files_too(client: TestClient, image: str, suffix: str) -> N
     key = client.post("/api/explain?wait=60", json={"image": image, "model": "mine", "top": 1}).json()["id"]
     answer = client.get(f"/api/results/{key}/file?suffix={suffix}")
     assert answer.status_code == 200
-    assert answer.headers["content-disposition"] == f'attachment; filename="a_photo-why.{suffix}"'
+    assert answer.headers["content-disposition"].startswith(f'attachment; filename="a_photo-why.{suffix}"; ')
     start = {"html": b"<!doctype html>", "png": b"\x89PNG", "npz": b"PK", "pdf": b"%PDF"}[suffix]
     assert answer.content.startswith(start)
 
@@ -254,11 +261,105 @@ def test_names_of_files_are_only_names(client: TestClient, name: str, kept: str 
         assert given == kept
 
 
-def test_bodies_have_a_limit_and_must_say_their_length(client: TestClient) -> None:
+def test_bodies_have_a_limit(client: TestClient) -> None:
     answer = client.post("/api/mask", content=b"[" * 5_000_000, headers={"Content-Type": "application/json"})
     assert (answer.status_code, answer.json()["detail"]) == (413, "the body has more than 4,000,000 bytes.")
-    answer = client.post("/api/mask", content=iter([b"{}"]), headers={"Content-Type": "application/json"})
-    assert answer.status_code == 411
+    # Without a length, or with a wrong one, the bytes are counted as they come.
+    for headers in ({}, {"Content-Length": "2"}):
+        parts = iter([b"[" * 3_000_000] * 2)
+        answer = client.post("/api/mask", content=parts, headers={"Content-Type": "application/json", **headers})
+        assert answer.status_code == 413
+    answer = client.post("/api/mask", content=b"{", headers={"Content-Type": "application/json"})
+    assert (answer.status_code, answer.json()["detail"]) == (422, "the body is no JSON.")
+
+
+def test_a_body_that_comes_too_slowly_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "SLOW", 0.2)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        while (await receive()).get("more_body"):
+            pass
+
+    async def receive() -> dict[str, Any]:
+        await asyncio.sleep(0.15)
+        return {"type": "http.request", "body": b"x", "more_body": True}
+
+    scope = {"type": "http", "path": "/api/explain", "headers": []}
+    with pytest.raises(HTTPException, match="did not arrive within"):
+        asyncio.run(limits.BodyLimit(app, 100)(scope, receive, None))  # type: ignore[arg-type]
+
+
+def test_an_error_of_the_server_is_a_problem_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    with client_of() as client:
+        monkeypatch.setattr(client.app.state.studio.images, "add", lambda *_: 1 / 0)  # type: ignore[attr-defined]
+        answer = client.post("/api/examples/0")
+    assert (answer.status_code, answer.headers["content-type"]) == (500, "application/problem+json")
+    assert answer.headers["Content-Security-Policy"] == POLICY
+    assert "ZeroDivisionError" in answer.json()["detail"]
+
+
+def test_images_with_too_many_pixels_are_refused_before_they_are_decoded() -> None:
+    with client_of(largest_pixels=10_000) as client:
+        answer = client.post("/api/images", content=png(200, 200))
+        assert (answer.status_code, answer.json()["detail"]) == (
+            413,
+            "the image has 200 × 200 pixels, more than 10,000.",
+        )
+
+
+def test_a_file_of_an_image_of_any_name(client: TestClient) -> None:
+    key = client.post("/api/images", content=png(), headers={"X-Filename": quote("猫 „x“.png")}).json()["id"]
+    found = client.post("/api/explain?wait=60", json={"image": key, "model": "mine"}).json()
+    for suffix in ("html", "npz"):
+        answer = client.get(f"/api/results/{found['id']}/file?suffix={suffix}")
+        assert answer.status_code == 200
+        assert f"filename*=UTF-8''{quote('猫__x_')}-why.{suffix}" in answer.headers["Content-Disposition"]
+
+
+def test_files_have_the_maps_of_all_methods(client: TestClient, image: str, tmp_path: Path) -> None:
+    asked = {"image": image, "model": "mine", "target": ["cat"], "method": ["gradcam", "occlusion"]}
+    key = client.post("/api/explain?wait=60", json=asked).json()["id"]
+    (tmp_path / "why.npz").write_bytes(client.get(f"/api/results/{key}/file?suffix=npz").content)
+    found = saywhy.Explanation.load(tmp_path / "why.npz")
+    assert found.methods == ("gradcam", "occlusion")
+    assert set(found.provenance["methods"]) == {"gradcam", "occlusion"}
+    assert client.get(f"/api/results/{key}/file?suffix=png").status_code == 200
+
+
+def test_a_stopped_request_keeps_what_is_ready(client: TestClient, image: str) -> None:
+    asked = {"image": image, "model": "mine", "target": ["cat"], "method": ["gradcam", "rise"]}
+    key = client.post("/api/explain", json=asked).json()["id"]
+    for _ in range(200):
+        if client.get(f"/api/results/{key}").json()["parts"]:
+            break
+        time.sleep(0.02)
+    assert client.post(f"/api/results/{key}/stop").status_code == 204
+    for _ in range(200):
+        found = client.get(f"/api/results/{key}").json()
+        if found["state"] not in ("waiting", "running"):
+            break
+        time.sleep(0.05)
+    assert found["parts"] >= 1
+    assert client.get(f"/api/results/{key}/file?suffix=html").status_code == 200
+
+
+def test_a_request_that_takes_too_long_is_ended() -> None:
+    with client_of(longest_seconds=1) as client:
+        key = client.post("/api/examples/0").json()["id"]
+        body = {"image": key, "model": "toybox:ucam", "question": "what is it?", "method": ["occlusion", "rise"]}
+        found = client.post("/api/ask?wait=100", json=body).json()
+    assert (found["state"], found["problem"]["status"]) == ("failed", 422)
+    assert "longer than 1 seconds" in found["problem"]["detail"]
+
+
+def test_a_removed_image_is_gone_from_the_cache_too() -> None:
+    with client_of() as client:
+        studio = client.app.state.studio  # type: ignore[attr-defined]
+        key = client.post("/api/examples/0").json()["id"]
+        client.post("/api/explain?wait=60", json={"image": key, "model": "mine"})
+        assert len(studio.cache) == 1
+        client.delete(f"/api/images/{key}")
+        assert (len(studio.images), len(studio.cache)) == (0, 0)
 
 
 def test_requests_that_wait_together_get_their_own_results() -> None:
@@ -337,7 +438,7 @@ def test_examples_of_a_folder_are_read_when_they_are_taken(tmp_path: Path) -> No
     (tmp_path / "broken.png").write_bytes(b"no image")
     examples = _examples([tmp_path], demo=False)
     assert [name for name, _ in examples] == ["broken.png", "train/cat/1.png"]
-    with TestClient(create_app({}, examples)) as client:
+    with TestClient(create_app({}, examples), base_url=ADDRESS) as client:
         assert [one["name"] for one in client.get("/api/examples").json()] == ["broken.png", "train/cat/1.png"]
         taken = client.post("/api/examples/1").json()
         assert taken["name"] == "train/cat/1.png"
@@ -356,11 +457,44 @@ def test_examples_of_a_folder_are_read_when_they_are_taken(tmp_path: Path) -> No
         {"Origin": "null"},
         {"Sec-Fetch-Site": "cross-site"},
         {"Host": "evil.example"},
+        {"Host": "testserver"},
     ],
 )
 def test_other_pages_are_refused(client: TestClient, headers: dict[str, str]) -> None:
     answer = client.post("/api/images", content=png(), headers=headers)
     assert (answer.status_code, answer.json()["status"]) == (403, 403)
+
+
+def test_pages_of_the_own_address_behind_a_proxy_may_send_requests() -> None:
+    with client_of(address="https://maps.example.org", public=True, token="t" * 24) as client:
+        headers = {"Authorization": f"Bearer {'t' * 24}", "Host": "maps.example.org"}
+        asked = {"content": png(), "headers": {**headers, "Origin": "https://maps.example.org"}}
+        assert client.post("/api/images", **asked).status_code == 201
+        asked["headers"] = {**headers, "Origin": "https://evil.example"}
+        assert client.post("/api/images", **asked).status_code == 403
+
+
+def test_new_cookies_are_limited_for_an_address_and_raters_get_none() -> None:
+    with client_of(per_minute=1000) as client:
+        given = 0
+        for _ in range(40):
+            client.cookies.clear()
+            given += "saywhy_visitor" in client.get("/").cookies
+        assert given == 30
+        assert client.get("/study/none").cookies == {}
+        client.cookies.clear()
+
+
+def test_an_address_has_five_times_as_many_requests_as_a_visitor() -> None:
+    with client_of(per_minute=4) as client:
+        states = []
+        for _ in range(12):  # twelve visitors of one address, who open the page and take an example
+            client.cookies.clear()
+            client.get("/")
+            states.append(client.post("/api/examples/0").status_code)
+        assert states == [201] * 10 + [429] * 2
+        client.cookies.clear()
+        assert client.get("/").status_code == 429
 
 
 def test_every_response_has_the_policy(client: TestClient) -> None:

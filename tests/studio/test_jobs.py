@@ -155,6 +155,51 @@ def test_settings_come_from_the_environment():
         StudioSettings.from_environment({"SAYWHY_STUDIO_PUBLIC": "maybe"})
 
 
+def test_warnings_of_other_threads_are_no_notes():
+    queue, begun, go = JobQueue(), threading.Event(), threading.Event()
+
+    def work(_: Job) -> None:
+        begun.set()
+        go.wait(10)
+        warnings.warn("mine", SaywhyWarning, stacklevel=1)
+
+    job = queue.submit(Job(work, "a"))
+    begun.wait(10)
+    with pytest.warns(SaywhyWarning, match="of another thread"):
+        warnings.warn("of another thread", SaywhyWarning, stacklevel=1)
+    go.set()
+    assert job.ended.wait(10)
+    assert job.notes == ["mine"]
+    queue.close()
+
+
+def test_closing_stops_the_running_job():
+    queue, begun = JobQueue(), threading.Event()
+
+    def long(_: Job) -> None:
+        with counted("occlusion", 2000) as advance:
+            begun.set()
+            for _ in range(2000):
+                time.sleep(0.005)
+                advance(1)
+
+    job = queue.submit(Job(long, "a"))
+    begun.wait(10)
+    queue.close()
+    assert job.ended.wait(10)
+    assert job.state == "stopped"
+
+
+def test_the_owner_of_most_values_loses_one():
+    kept: Kept[str] = Kept(most=3, seconds=60)
+    mine = kept.add("mine", "me")
+    greedy = [kept.add(str(number), "greedy") for number in range(5)]
+    assert kept.get(mine) == "mine"
+    assert [kept.get(key) for key in greedy] == [None, None, None, "3", "4"]
+    kept.remove_where(lambda value: value == "3")
+    assert len(kept) == 2
+
+
 class TestTogether:
     """Jobs of the same key are computed at once; each gets its own part and nothing of the others."""
 
@@ -199,6 +244,22 @@ class TestTogether:
         assert self.parts(first) == [("done", [f"{name} alone"]) for name in "ab"]
         assert self.parts(second) == [("done", [f"{name} alone"]) for name in "cd"]
         assert [job.notes for job in (*first, *second)] == [[], [], [], []]
+
+    def test_jobs_that_warned_at_once_are_not_tried_again(self, held):
+        queue, go = held
+        calls = []
+
+        def warns(images):
+            calls.append(len(images))
+            warnings.warn("odd", SaywhyWarning, stacklevel=1)
+            return list(images)
+
+        first = self.submit(queue, "ab", warns)
+        go.set()
+        assert self.parts(first) == [("done", [f"{name} alone"]) for name in "ab"]
+        second = self.submit(queue, "cd", warns)
+        assert self.parts(second) == [("done", [f"{name} alone"]) for name in "cd"]
+        assert calls == [2]
 
     def test_a_stopped_job_gets_no_part_in_the_others(self, held):
         queue, go = held

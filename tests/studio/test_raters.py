@@ -20,6 +20,8 @@ from fastapi.testclient import TestClient
 from saywhy.studio.app import create_app
 from saywhy.studio.settings import StudioSettings
 
+ADDRESS = "http://127.0.0.1:8642"
+
 __all__ = ["planted"]
 
 Planted = Callable[..., Study]
@@ -28,7 +30,7 @@ Planted = Callable[..., Study]
 @pytest.fixture(params=["trust", "discrimination"])
 def studied(planted: Planted, request: Any) -> Iterator[tuple[Study, TestClient]]:
     study = planted(request.param, raters=3)
-    with TestClient(create_app({}, (), StudioSettings(per_minute=10_000), [study])) as client:
+    with TestClient(create_app({}, (), StudioSettings(per_minute=10_000), [study]), base_url=ADDRESS) as client:
         yield study, client
 
 
@@ -36,6 +38,7 @@ def test_a_rater_answers_everything(studied: tuple[Study, TestClient]) -> None:
     study, client = studied
     place = f"/api/studies/{study.link}/raters"
     assert client.get(f"/study/{study.link}").status_code == 200
+    assert client.get(f"/api/studies/{study.link}").json() == {"kind": study.design.kind, "all": 8}
     rater = client.post(place).json()["rater"]
     now = client.get(f"{place}/{rater}").json()
     seen = []
@@ -90,6 +93,21 @@ def test_nothing_gives_the_answer_away(studied: tuple[Study, TestClient]) -> Non
     assert not re.search(r"better|worse|model|method|\.png|\.jpg", str(shown["item"]))
 
 
+def test_a_store_that_cannot_be_written_is_said_without_its_path(planted: Planted) -> None:
+    study = planted("trust")
+    with TestClient(create_app({}, (), StudioSettings(), [study]), base_url=ADDRESS) as client:
+        place = f"/api/studies/{study.link}/raters"
+        rater = client.post(place).json()["rater"]
+        (study.folder / "answers.sqlite").write_bytes(b"no database" * 100)
+        for answer in (
+            client.get(f"{place}/{rater}"),
+            client.post(place),
+            client.post(f"{place}/{rater}/answers", json={"item": "x", "choice": 0}),
+        ):
+            assert (answer.status_code, answer.headers["content-type"]) == (503, "application/problem+json")
+            assert str(study.folder) not in answer.text
+
+
 def test_only_ones_own_study_and_items_are_seen(studied: tuple[Study, TestClient], planted: Planted) -> None:
     study, client = studied
     place = f"/api/studies/{study.link}/raters"
@@ -114,7 +132,7 @@ def test_only_ones_own_study_and_items_are_seen(studied: tuple[Study, TestClient
 def test_raters_of_a_public_studio_need_the_link_only(planted: Planted) -> None:
     study = planted("trust")
     settings = StudioSettings(host="0.0.0.0", public=True, token="t" * 24)
-    with TestClient(create_app({}, (), settings, [study])) as client:
+    with TestClient(create_app({}, (), settings, [study]), base_url=ADDRESS) as client:
         assert client.get(f"/study/{study.link}").status_code == 200
         assert client.post(f"/api/studies/{study.link}/raters").status_code == 201
         assert client.get("/static/study.js").status_code == 200
@@ -125,7 +143,7 @@ def test_raters_of_a_public_studio_need_the_link_only(planted: Planted) -> None:
 def test_files_outside_of_the_folder_are_not_served(planted: Planted, tmp_path: Path) -> None:
     study = planted("trust")
     (tmp_path / "secret.png").write_bytes(b"secret")
-    with TestClient(create_app({}, (), StudioSettings(), [study])) as client:
+    with TestClient(create_app({}, (), StudioSettings(), [study]), base_url=ADDRESS) as client:
         place = f"/api/studies/{study.link}/raters"
         rater = client.post(place).json()["rater"]
         for item in ("..%2Fsecret.png", "%2E%2E", "study.json", "answers.sqlite"):

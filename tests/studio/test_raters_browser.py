@@ -108,9 +108,9 @@ def test_a_full_study_and_a_wrong_link_say_so(rated: tuple[Study, Page]) -> None
     study, page = rated
     WebDriverWait(page.browser, 20).until(lambda _: page.shown("#begin"))
     store = AnswerStore(study)
-    store.join()
-    page.run("localStorage.clear()")
-    page.browser.refresh()
+    for _ in range(2):
+        store.join()
+    page.shown("#begin")[0].click()
     WebDriverWait(page.browser, 20).until(lambda _: "all of its 2 raters" in page.text("#problem"))
     page.browser.get(page.browser.current_url.rpartition("/")[0] + "/wrong")
     WebDriverWait(page.browser, 20).until(lambda _: "no study of this link" in page.text("#problem"))

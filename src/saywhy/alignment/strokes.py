@@ -47,7 +47,10 @@ LARGEST = 4096
 """The largest radius, in pixels."""
 
 MOST_TESTED = 1_000_000_000
-"""The most pixels that are tested for the strokes of an image, anew for each stretch of a stroke: about ten seconds."""
+"""The most pixels that are tested for the strokes of an image, anew for each stretch and box: some ten seconds."""
+
+EACH = 20_000
+"""What a stretch or a box costs by itself, in pixels."""
 
 STRETCH = 32.0
 """A stroke is drawn in stretches of at most this length, or of its radius if that is longer; in pixels."""
@@ -192,9 +195,10 @@ def draw(image: PaintedImage) -> HintMap:
 
 def _draw_box(canvas: Mask, painted: PaintedBox) -> None:
     """Set the pixels whose centres lie in a box."""
-    left, top, right, bottom = painted.box
-    row, column = (np.arange(side) + 0.5 for side in canvas.shape)
-    canvas[np.ix_((row >= top) & (row <= bottom), (column >= left) & (column <= right))] = painted.matters
+    # A centre is half a pixel behind its index.
+    left, top = (max(0, math.ceil(edge - 0.5)) for edge in painted.box[:2])
+    right, bottom = (max(0, math.floor(edge - 0.5) + 1) for edge in painted.box[2:])
+    canvas[top:bottom, left:right] = painted.matters
 
 
 def _draw_segment(
@@ -255,20 +259,30 @@ def _check_image(where: str, image: PaintedImage) -> None:
             f"{where}: 'width' and 'height' must be whole numbers from 1 on, of at most {MOST_PIXELS:,} pixels, got "
             f"{held(image.width)} and {held(image.height)}."
         )
-    tested = 0.0
     for number, stroke in enumerate(image.strokes):
         if isinstance(stroke, PaintedBox):
             _check_box(f"{where}, strokes[{number}]", stroke)
-            continue
-        _check_stroke(f"{where}, strokes[{number}]", stroke)
-        lengths = [math.dist(a, b) for a, b in zip(stroke.points, stroke.points[1:], strict=False)] or [0.0]
-        stretches = sum(_stretches(length, stroke.radius) for length in lengths)
-        tested += stretches * (2 * stroke.radius + STRETCH) ** 2
+        else:
+            _check_stroke(f"{where}, strokes[{number}]", stroke)
+    tested = pixels_tested(image)
     if tested > MOST_TESTED:
         raise InputError(
             f"{where}: its strokes would take too long to draw: {tested:,.0f} pixels are to be tested, at most "
             f"{MOST_TESTED:,}. Take fewer or thinner strokes."
         )
+
+
+def pixels_tested(image: PaintedImage) -> float:
+    """Return what drawing an image's strokes and boxes costs, in pixels that are tested."""
+    tested = 0.0
+    for stroke in image.strokes:
+        if isinstance(stroke, PaintedBox):
+            tested += EACH + _area(stroke, image)
+            continue
+        lengths = [math.dist(a, b) for a, b in zip(stroke.points, stroke.points[1:], strict=False)] or [0.0]
+        stretches = sum(_stretches(length, stroke.radius) for length in lengths)
+        tested += stretches * (EACH + (2 * stroke.radius + STRETCH) ** 2)
+    return tested
 
 
 def _check_stroke(where: str, stroke: Stroke) -> None:
@@ -296,6 +310,13 @@ def _check_box(where: str, painted: PaintedBox) -> None:
     if box[0] >= box[2] or box[1] >= box[3]:
         raise InputError(f"{where}: a box must have left < right and top < bottom, got {list(box)}.")
     _check_matters(where, painted.matters)
+
+
+def _area(painted: PaintedBox, image: PaintedImage) -> float:
+    """Return the pixels of the image that a box covers."""
+    left, top, right, bottom = painted.box
+    wide, high = min(right, image.width) - max(left, 0), min(bottom, image.height) - max(top, 0)
+    return max(0.0, wide) * max(0.0, high)
 
 
 def _check_matters(where: str, matters: object) -> None:

@@ -1,13 +1,19 @@
 """``saywhy studio``: the web studio on the own machine."""
 
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from saywhy.cli import screen
 from saywhy.cli.explain import Device
-from saywhy.errors import MissingExtra
+from saywhy.errors import InputError, MissingExtra
+
+if TYPE_CHECKING:
+    from saywhy.studio.settings import StudioSettings
 
 DEMO = ("toybox:classifier", "toybox:ucam", "toybox:captioner", "toybox:counter")
 """The models without --model."""
@@ -30,6 +36,10 @@ def studio(
         bool | None,
         typer.Option("--public", help="Allow other machines (with --host 0.0.0.0); a token is made if none is given."),
     ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(help="The address under which others open it, e.g. https://maps.example.org behind a proxy."),
+    ] = None,
     token: Annotated[str | None, typer.Option(help="The token that visitors must give.")] = None,
     device: Device = None,
 ) -> None:
@@ -45,7 +55,7 @@ def studio(
     from saywhy.studio.settings import StudioSettings
 
     studies = [read_study(folder) for folder in study or ()]
-    settings = StudioSettings.from_environment(host=host, port=port, public=public, token=token)
+    settings = StudioSettings.from_environment(host=host, port=port, public=public, address=address, token=token)
     names = list(dict.fromkeys(model or DEMO))
     with screen.noted_warnings(), screen.Steps(len(names)) as steps:
         models = {}
@@ -54,11 +64,35 @@ def studio(
             models[name] = load(name, device=device)
             steps.done()
     app = create_app(models, _examples(images, demo=model is None), settings, studies)
-    asked = f"/?token={settings.token}" if settings.token else ""
-    screen.note(f"the studio is at http://{settings.host}:{settings.port}{asked} (Ctrl-C ends it)")
-    for one in studies:
-        screen.note(f"raters of '{one.folder}': http://{settings.host}:{settings.port}/study/{one.link}")
-    uvicorn.run(app, host=settings.host, port=settings.port, log_level="warning", server_header=False)
+    with listening(settings) as (socket, address):
+        asked = f"/?token={settings.token}" if settings.token else ""
+        screen.note(f"the studio is at {address}{asked} (Ctrl-C ends it)")
+        for one in studies:
+            screen.note(f"raters of '{one.folder}': {address}/study/{one.link}")
+        config = uvicorn.Config(app, log_level="warning", server_header=False, timeout_graceful_shutdown=3)
+        uvicorn.Server(config).run(sockets=[socket])
+
+
+@contextmanager
+def listening(settings: "StudioSettings") -> Iterator[tuple[socket.socket, str]]:
+    """Yield a socket that listens, and the address under which it is opened.
+
+    Raises:
+        InputError: the address cannot be listened on, for instance because another program does.
+    """
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.socket(family) as made:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            made.bind((settings.host, settings.port))
+            made.listen(128)
+        except OSError as error:
+            raise InputError(
+                f"port {settings.port} of {settings.host} cannot be used ({error.strerror}). Name another: --port."
+            ) from error
+        host = socket.gethostname() if settings.host in ("0.0.0.0", "::") else settings.host
+        shown = f"[{host}]" if ":" in host else host
+        yield made, settings.address or f"http://{shown}:{made.getsockname()[1]}"
 
 
 def _examples(images: list[Path] | None, *, demo: bool) -> list[tuple[str, Any]]:

@@ -65,14 +65,16 @@ def simulate(
     raters: Annotated[str, typer.Option(help="Behaviours, separated by commas: perfect, noisy, lazy, adversarial.")],
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
-    """Let simulated raters answer, to try a study out; they are marked as simulated everywhere."""
-    from saywhy.studies.answers import AnswerStore
+    """Let simulated raters answer, to try a study out; their answers are kept apart from those of people."""
     from saywhy.studies.simulated import simulate as simulate_raters
     from saywhy.studies.study import read_study
 
     behaviours = [name.strip() for name in raters.split(",") if name.strip()]
-    simulate_raters(AnswerStore(read_study(folder)), behaviours, seed)  # type: ignore[arg-type]
-    screen.note(f"{len(behaviours)} simulated raters answered everything. Next: saywhy study report {folder}")
+    simulate_raters(read_study(folder), behaviours, seed)  # type: ignore[arg-type]
+    screen.note(
+        f"{len(behaviours)} simulated {'rater' if len(behaviours) == 1 else 'raters'} answered everything. Next: "
+        f"saywhy study report {folder}"
+    )
 
 
 @study.command()
@@ -82,7 +84,10 @@ def report(
     csv: Annotated[Path | None, typer.Option(help="All answers as a table (CSV).")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Analyse the answers: scores of methods and differences, with intervals over raters and images."""
+    """Analyse the answers: scores of methods and differences, with intervals over raters and images.
+
+    Answers of simulated raters are used only while there are none of people.
+    """
     from saywhy.io.atomic import write_text
     from saywhy.studies.analysis import analyse, answers_csv
     from saywhy.studies.answers import AnswerStore
@@ -90,7 +95,7 @@ def report(
     from saywhy.studies.study import read_study
 
     read = read_study(folder)
-    answers = AnswerStore(read).answers()
+    answers = AnswerStore(read).answers() or AnswerStore(read, simulated=True).answers()
     if csv is not None:
         write_text(csv, answers_csv(read, answers))
     result = analyse(read, answers)

@@ -220,23 +220,25 @@ class Explanation:
         """
         self._check_index("sample", index, len(self))
         place = range(len(self))[int(index)]
-        some, whole = slice(place, place + 1), self.metadata
+        some = slice(place, place + 1)
+        # Copies, and metadata that are computed now: nothing of the other samples is kept alive.
+        metadata = Metadata(
+            self.images[some],
+            {pair: rows[some] for pair, rows in self.diagnostics.items()},
+            {
+                name: value[some] if name in ("images", "targets", "scores") else value
+                for name, value in self.provenance.items()
+            },
+        )
         return replace(
             self,
             targets=self.targets[some],
-            classes=self.classes[some],
-            scores=self.scores[some],
-            probabilities=None if self.probabilities is None else self.probabilities[some],
-            values={pair: maps[some] for pair, maps in self.values.items()},
-            completeness_errors={pair: errors[some] for pair, errors in self.completeness_errors.items()},
-            metadata=Metadata(
-                lambda: whole.images[some],
-                lambda: {pair: rows[some] for pair, rows in whole.diagnostics.items()},
-                lambda: {
-                    name: value[some] if name in ("images", "targets", "scores") else value
-                    for name, value in whole.provenance.items()
-                },
-            ),
+            classes=self.classes[some].clone(),
+            scores=self.scores[some].clone(),
+            probabilities=None if self.probabilities is None else self.probabilities[some].clone(),
+            values={pair: maps[some].clone() for pair, maps in self.values.items()},
+            completeness_errors={pair: errors[some].clone() for pair, errors in self.completeness_errors.items()},
+            metadata=metadata,
             rerunner=None if self.rerunner is None else self.rerunner.sample(place),
         )
 

@@ -15,7 +15,7 @@ A study is a folder: ``study.json``, the images that raters see, and ``answers.s
 
 from saywhy.studies.analysis import StudyResult, analyse
 from saywhy.studies.answers import Answer, AnswerStore
-from saywhy.studies.assignment import Shown, assign
+from saywhy.studies.assignment import Shown, new_study
 from saywhy.studies.power import raters_needed
 from saywhy.studies.simulated import simulate
 from saywhy.studies.study import Study, StudyDesign, StudyItem, read_study, write_study
@@ -29,7 +29,7 @@ __all__ = [
     "StudyItem",
     "StudyResult",
     "analyse",
-    "assign",
+    "new_study",
     "raters_needed",
     "read_study",
     "simulate",

@@ -15,7 +15,10 @@ from saywhy.studies.answers import PERSON, Answer
 from saywhy.studies.study import Study, StudyItem, StudyKind
 
 MOST_FAILED = 0.5
-"""A rater is left out who fails more than this share of the attention checks."""
+"""A rater is left out who fails this share of the attention checks, or more."""
+
+LEAST_UNITS = 5
+"""Raters and images from which on an interval is given: fewer say nothing of others."""
 
 NOTHING: Mapping[StudyKind, float] = {"trust": 0.0, "discrimination": 0.5}
 """The score of raters who learn nothing from a map: no preference, or guessing."""
@@ -36,28 +39,28 @@ class MethodScore:
     Attributes:
         method: its name.
         score: of a trust study the mean of the points for the better model, -2 to 2; else the share of right answers.
-        low, high: the ends of the 95 % interval over raters and images.
+        low, high: the ends of the 95 % interval over raters and images; None with fewer than five of either.
         answers: their number.
         seconds: the median time of an answer.
     """
 
     method: str
     score: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     answers: int
     seconds: float
 
 
 @dataclass(frozen=True)
 class MethodDifference:
-    """The difference of two methods' scores, first less second, with its interval."""
+    """The difference of two methods' scores, first less second, with its interval as that of a score."""
 
     first: str
     second: str
     difference: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ class StudyResult:
         scores: of the methods, in the order of the design; methods without an answer are left out.
         differences: of all pairs of them.
         raters: the number of raters whose answers count.
-        left_out: raters who failed more than half of their attention checks, by place.
+        left_out: the numbers of raters who failed half of their attention checks or more.
         simulated: the number of raters that were simulated.
         answers: that count, without attention checks.
     """
@@ -96,9 +99,10 @@ def value_of(item: StudyItem, answer: Answer) -> float:
 def analyse(study: Study, answers: Sequence[Answer], resamples: int = RESAMPLES) -> StudyResult:
     """Analyse the answers of a study.
 
-    A rater is left out who fails more than half of the attention checks that he or she has answered. Intervals
-    resample raters and images, both of them (:func:`saywhy.statistics.crossed_bootstrap_distribution`): an image is the
-    unit of the items, because its two classes and its methods are shown of the same image.
+    A rater is left out who fails half or more of the attention checks that he or she has answered: of two checks with
+    two options a rater who guesses passes both in one of four cases. Intervals resample raters and images, both of them
+    (:func:`saywhy.statistics.crossed_bootstrap_distribution`): an image is the unit of the items, because its two
+    classes and its methods are shown of the same image.
 
     Raises:
         InputError: no answer counts.
@@ -124,17 +128,21 @@ def analyse(study: Study, answers: Sequence[Answer], resamples: int = RESAMPLES)
             values[own], raters[own], images[own], resamples, numbers=numbers
         )
         seconds = median(one.milliseconds for one, mine in zip(counted, own, strict=True) if mine) / 1000
-        ends = percentile_interval(draws[method][np.isfinite(draws[method])])
+        ends = _interval(draws[method], numbers)
         scores.append(MethodScore(method, float(values[own].mean()), *ends, int(own.sum()), seconds))
     means = {one.method: one.score for one in scores}
     differences = []
     for first, second in combinations(means, 2):
-        both = draws[first] - draws[second]
-        ends = percentile_interval(both[np.isfinite(both)])
+        ends = _interval(draws[first] - draws[second], numbers)
         differences.append(MethodDifference(first, second, means[first] - means[second], *ends))
     people = {one.rater: one.kind for one in counted}
     simulated = sum(kind != PERSON for kind in people.values())
     return StudyResult(study, tuple(scores), tuple(differences), len(people), left_out, simulated, tuple(counted))
+
+
+def _interval(draws: np.ndarray, numbers: tuple[int, int]) -> tuple[float | None, float | None]:
+    """Return the interval of resamples; none where there are too few raters or images."""
+    return (None, None) if min(numbers) < LEAST_UNITS else percentile_interval(draws[np.isfinite(draws)])
 
 
 def _careless(study: Study, answers: Sequence[Answer]) -> tuple[int, ...]:
@@ -143,7 +151,11 @@ def _careless(study: Study, answers: Sequence[Answer]) -> tuple[int, ...]:
     for one in answers:
         if one.item in checks:
             passed.setdefault(one.rater, []).append(one.value == checks[one.item].right)
-    return tuple(sorted(rater for rater, each in passed.items() if each.count(False) > MOST_FAILED * len(each)))
+    return tuple(sorted(rater for rater, each in passed.items() if each.count(False) >= MOST_FAILED * len(each)))
+
+
+FORMULAS = ("=", "+", "-", "@", "\t", "\r")
+"""The first letters of texts that a table program takes for a formula."""
 
 
 def answers_csv(study: Study, answers: Sequence[Answer]) -> str:
@@ -152,16 +164,21 @@ def answers_csv(study: Study, answers: Sequence[Answer]) -> str:
     Columns: rater, kind, item, image, method, answer, right, swapped, milliseconds, counts.
     """
     left_out, buffer = _careless(study, answers), io.StringIO()
+    items = {one.key: one for one in (*study.items, *study.checks)}
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(
         ["rater", "kind", "item", "image", "method", "answer", "right", "swapped", "milliseconds", "counts"]
     )
     for one in answers:
-        item = study.item(one.item)
+        item = items.get(one.item)
+        if item is None:
+            continue
         said = item.options[one.value] if item.options else one.value
         right = "" if item.right is None else one.value == item.right
         counts = not item.is_check and one.rater not in left_out
         # A name that a table program would take for a formula is quoted by a space before it.
         cells = [one.rater, one.kind, one.item, item.image, item.method, said, right, one.swapped, one.milliseconds]
-        writer.writerow([f" {cell}" if str(cell)[:1] in ("=", "+", "@") else cell for cell in (*cells, counts)])
+        writer.writerow(
+            [f" {one}" if isinstance(one, str) and one[:1] in FORMULAS else one for one in (*cells, counts)]
+        )
     return buffer.getvalue()

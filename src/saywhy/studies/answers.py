@@ -8,29 +8,43 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from saywhy.errors import InputError
-from saywhy.studies.assignment import Shown, assign
+from saywhy.studies.assignment import Shown, shown_to
 from saywhy.studies.study import Study
 
-FILE = "answers.sqlite"
+FILE, SIMULATED = "answers.sqlite", "simulated.sqlite"
 
 PERSON = "person"
 
 IDLE = 3600.0
-"""Seconds after which the place of a rater who has answered nothing is given to another."""
+"""Seconds without an answer after which the place of a rater who has not finished is given to another too."""
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS raters (
-  key TEXT PRIMARY KEY, place INTEGER NOT NULL UNIQUE, kind TEXT NOT NULL, begun REAL NOT NULL
+  number INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, place INTEGER NOT NULL, kind TEXT NOT NULL, begun REAL NOT NULL
 );
 CREATE TABLE IF NOT EXISTS answers (
-  rater TEXT NOT NULL REFERENCES raters(key) ON DELETE CASCADE, item TEXT NOT NULL, value INTEGER NOT NULL,
+  rater INTEGER NOT NULL REFERENCES raters(number), item TEXT NOT NULL, value INTEGER NOT NULL,
   swapped INTEGER NOT NULL, milliseconds INTEGER NOT NULL, at REAL NOT NULL, PRIMARY KEY (rater, item)
 );
 """
 
+RATERS = """
+SELECT place, COUNT(item), MAX(begun, COALESCE(MAX(at), 0)) FROM raters
+LEFT JOIN answers ON answers.rater = raters.number GROUP BY raters.number
+"""
+"""Of every rater the place, the number of answers, and the time of the last one."""
+
 
 class StudyFull(InputError):
     """All places of a study are taken."""
+
+
+class NoSuchRater(InputError):
+    """The study has no rater of this key."""
+
+
+class StoreError(InputError):
+    """The file of answers cannot be read or written."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +52,7 @@ class Answer:
     """One answer.
 
     Attributes:
-        rater: the number of the rater's place.
+        rater: the number of the rater.
         kind: "person", or "simulated: …".
         item: the key of the item or attention check.
         value: the index of the class, or the points for the better model; for an attention check likewise.
@@ -61,31 +75,35 @@ class AnswerStore:
 
     Args:
         study: its folder has the file.
+        simulated: use the file of simulated raters, who are kept apart from people.
     """
 
-    def __init__(self, study: Study) -> None:
-        self.study, self._path = study, study.folder / FILE
-        self._blocks = assign(study)
+    def __init__(self, study: Study, simulated: bool = False) -> None:
+        self.study, self._path = study, study.folder / (SIMULATED if simulated else FILE)
+        self._blocks = [shown_to(study, place) for place in range(len(study.blocks))]
         with self._open() as database:
             database.execute("PRAGMA journal_mode=WAL")
             database.executescript(TABLES)
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
-        database = sqlite3.connect(self._path, timeout=30, isolation_level=None)
+        try:
+            database = sqlite3.connect(self._path, timeout=30, isolation_level=None)
+        except sqlite3.Error as error:
+            raise StoreError(f"'{self._path}' cannot be opened: {error}.") from error
         try:
             database.execute("PRAGMA synchronous=FULL")
-            database.execute("PRAGMA foreign_keys=ON")
             yield database
-        except sqlite3.DatabaseError as error:
-            raise InputError(f"'{self._path}' cannot be read or written: {error}.") from error
+        except sqlite3.Error as error:
+            raise StoreError(f"'{self._path}' cannot be read or written: {error}.") from error
         finally:
             database.close()
 
     def join(self, kind: str = PERSON, now: float | None = None) -> str:
         """Give a new rater a place; return the rater's key.
 
-        The place of one who began an hour ago and has answered nothing is free again.
+        The place of one who has not finished, and has answered nothing for an hour, is given away too. What he or she
+        has answered stays, and he or she may go on.
 
         Raises:
             StudyFull: all places are taken.
@@ -95,37 +113,40 @@ class AnswerStore:
         with self._open() as database:
             database.execute("BEGIN IMMEDIATE")
             try:
-                database.execute(
-                    "DELETE FROM raters WHERE begun < ? AND key NOT IN (SELECT rater FROM answers)", (now - IDLE,)
-                )
-                taken = {place for (place,) in database.execute("SELECT place FROM raters")}
-                free = next((place for place in range(len(self._blocks)) if place not in taken), None)
-                if free is None:
+                free = self._free(database, now)
+                if not free:
                     raise StudyFull(f"this study has all of its {len(self._blocks)} raters. Thank you.")
-                database.execute("INSERT INTO raters VALUES (?, ?, ?, ?)", (key, free, kind, now))
+                row = (key, free[0], kind, now)
+                database.execute("INSERT INTO raters (key, place, kind, begun) VALUES (?, ?, ?, ?)", row)
                 database.execute("COMMIT")
             except BaseException:
                 database.execute("ROLLBACK")
                 raise
         return key
 
-    def place(self, key: str) -> int | None:
-        """Return the place of a rater; None if there is none of this key."""
+    def _free(self, database: sqlite3.Connection, now: float) -> list[int]:
+        """Return the places without a rater who has finished, or is answering."""
+        taken = {
+            place
+            for place, answers, last in database.execute(RATERS)
+            if answers >= len(self._blocks[place]) or last > now - IDLE
+        }
+        return [place for place in range(len(self._blocks)) if place not in taken]
+
+    def places(self) -> int:
+        """Return the number of places that are free."""
         with self._open() as database:
-            found = database.execute("SELECT place FROM raters WHERE key = ?", (key,)).fetchone()
-        return None if found is None else int(found[0])
+            return len(self._free(database, time.time()))
 
     def shown(self, key: str) -> tuple[list[Shown], int]:
         """Return what a rater sees that is not answered yet, in order, and the number of all.
 
         Raises:
-            InputError: there is no such rater.
+            NoSuchRater: there is none of this key.
         """
-        place = self.place(key)
-        if place is None:
-            raise InputError("there is no such rater in this study. Open the study's link again.")
+        number, place = self._rater(key)
         with self._open() as database:
-            done = {item for (item,) in database.execute("SELECT item FROM answers WHERE rater = ?", (key,))}
+            done = {item for (item,) in database.execute("SELECT item FROM answers WHERE rater = ?", (number,))}
         block = self._blocks[place]
         return [one for one in block if one.item.key not in done], len(block)
 
@@ -139,29 +160,32 @@ class AnswerStore:
             milliseconds: from the moment when the item was shown.
 
         Raises:
-            InputError: there is no such rater, the rater does not see this item, or it has no such answer.
+            NoSuchRater: there is none of this key.
+            InputError: the rater does not see this item, or it has no such answer.
         """
-        place = self.place(key)
-        if place is None:
-            raise InputError("there is no such rater in this study. Open the study's link again.")
+        number, place = self._rater(key)
         shown = next((one for one in self._blocks[place] if one.item.key == item), None)
         if shown is None:
             raise InputError(f"this rater does not see the item {item!r}.")
         if choice not in self.study.allowed(shown.item):
             raise InputError(f"the answer must be one of {list(self.study.allowed(shown.item))}, got {choice}.")
-        value = shown.answer(choice)
+        row = (number, item, shown.answer(choice), int(shown.swapped), max(0, milliseconds), time.time())
         with self._open() as database:
-            done = database.execute(
-                "INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?, ?)",
-                (key, item, value, int(shown.swapped), max(0, milliseconds), time.time()),
-            )
-            return done.rowcount > 0
+            return database.execute("INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?, ?)", row).rowcount > 0
 
     def answers(self) -> list[Answer]:
-        """Return all answers, by rater."""
+        """Return all answers, by rater, in the order in which they were given."""
         with self._open() as database:
             rows = database.execute(
-                "SELECT place, kind, item, value, swapped, milliseconds FROM answers "
-                "JOIN raters ON raters.key = answers.rater ORDER BY place, at, item"
+                "SELECT number, kind, item, value, swapped, milliseconds FROM answers "
+                "JOIN raters ON raters.number = answers.rater ORDER BY number, at, item"
             ).fetchall()
-        return [Answer(p, kind, item, value, bool(swapped), spent) for p, kind, item, value, swapped, spent in rows]
+        return [Answer(n, kind, item, value, bool(swapped), spent) for n, kind, item, value, swapped, spent in rows]
+
+    def _rater(self, key: str) -> tuple[int, int]:
+        """Return the number and the place of a rater."""
+        with self._open() as database:
+            found = database.execute("SELECT number, place FROM raters WHERE key = ?", (key,)).fetchone()
+        if found is None:
+            raise NoSuchRater("there is no such rater in this study. Open the study's link again.")
+        return int(found[0]), int(found[1])

@@ -1,10 +1,21 @@
 """Which rater sees what: balanced and randomised."""
 
+import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from saywhy.studies.study import Study, StudyItem
+from saywhy.errors import InputError
+from saywhy.studies.study import Study, StudyDesign, StudyItem
+
+LINK = 16
+"""Bytes of the random part of a study's link."""
+
+Block = tuple[tuple[str, bool], ...]
+"""What a rater sees, in order: keys of items and attention checks, and whether both sides are swapped."""
 
 
 @dataclass(frozen=True)
@@ -31,15 +42,52 @@ class Shown:
         return len(self.item.options) - 1 - choice if self.item.options else -choice
 
 
-def assign(study: Study) -> tuple[tuple[Shown, ...], ...]:
-    """Return what each rater sees, in order.
+def new_study(
+    design: StudyDesign,
+    items: Sequence[StudyItem],
+    checks: Sequence[StudyItem],
+    folder: Path,
+    provenance: dict[str, Any],
+) -> Study:
+    """Return a study with a new link, its items assigned.
+
+    Raises:
+        InputError: there are too few items, or too few attention checks.
+    """
+    check_numbers(design, len(items), len(checks))
+    blocks = assign(design, items, checks)
+    return Study(design, tuple(items), tuple(checks), blocks, secrets.token_urlsafe(LINK), folder, provenance)
+
+
+def check_numbers(design: StudyDesign, items: int, checks: int) -> None:
+    """Check that there are enough items and attention checks for a rater.
+
+    Raises:
+        InputError: there are not.
+    """
+    if items < design.items_per_rater:
+        raise InputError(
+            f"each rater is to see {design.items_per_rater} items, but the study has {items}. Take more images, or "
+            "fewer items a rater."
+        )
+    if checks < design.attention_checks:
+        raise InputError(f"the design asks for {design.attention_checks} attention checks; there are {checks}.")
+
+
+def shown_to(study: Study, place: int) -> tuple[Shown, ...]:
+    """Return what the rater at a place sees, in order."""
+    items = {one.key: one for one in (*study.items, *study.checks)}
+    return tuple(Shown(items[key], swapped) for key, swapped in study.blocks[place])
+
+
+def assign(design: StudyDesign, items: Sequence[StudyItem], checks: Sequence[StudyItem]) -> tuple[Block, ...]:
+    """Return what each rater sees.
 
     Every item is seen by as many raters as any other, but for one. A rater sees an item at most once, and an image and
     a method as seldom as this allows. The two sides of an item change places for every second of its raters. Attention
     checks stand between the items, the first one not before the second item, and are not swapped. It depends on the
     seed of the design only.
     """
-    design, items = study.design, study.items
     generator = np.random.default_rng(design.seed)
     seen, turns = np.zeros(len(items), dtype=int), generator.integers(0, 2, len(items))
     images, methods = (
@@ -48,13 +96,13 @@ def assign(study: Study) -> tuple[tuple[Shown, ...], ...]:
     blocks = []
     for rater in range(design.raters):
         own = _block(seen, images, methods, design.items_per_rater, generator)
-        shown = [Shown(items[n], bool((turns[n] + seen[n]) % 2)) for n in own]
+        shown = [(items[n].key, bool((turns[n] + seen[n]) % 2)) for n in own]
         seen[own] += 1
-        chosen = [study.checks[(rater + n) % len(study.checks)] for n in range(design.attention_checks)]
+        chosen = [checks[(rater + n) % len(checks)] for n in range(design.attention_checks)]
         for number, one in enumerate(chosen):
             low = 2 + number * len(shown) // (len(chosen) + 1)
             place = min(len(shown), int(generator.integers(low, low + max(1, len(shown) // (len(chosen) + 1)))))
-            shown.insert(place, Shown(one, False))
+            shown.insert(place, (one.key, False))
         blocks.append(tuple(shown))
     return tuple(blocks)
 

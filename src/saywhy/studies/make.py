@@ -6,6 +6,7 @@ largest magnitude black or white. A coarser one is shown as heat over the image.
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,8 @@ from saywhy.datasets.localized import Dataset, LocalizedImage
 from saywhy.errors import InputError
 from saywhy.models import Model
 from saywhy.progress import counted
-from saywhy.studies.study import FILE, Study, StudyDesign, StudyItem, new_study, write_study
+from saywhy.studies.assignment import check_numbers, new_study
+from saywhy.studies.study import Study, StudyDesign, StudyItem, write_study
 from saywhy.targets import Top
 from saywhy.validation import whole_number
 from saywhy.view.overlay import heat_over
@@ -60,11 +62,14 @@ def make_study(
         images: the number of images.
 
     Raises:
-        InputError: the folder has a study, or the data set has too few images of which it can be asked.
+        InputError: the folder is not empty, there are fewer items or attention checks than a rater is to see, or the
+            data set has too few images of which it can be asked.
     """
     folder, images = Path(folder), whole_number("images", images, 1)
-    if (folder / FILE).exists():
-        raise InputError(f"'{folder}' has a study already. Name another folder, or remove it with its answers.")
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        raise InputError(f"'{folder}' is not empty. Name a new folder, so that nothing of another study is mixed in.")
+    each = len(design.methods) * (2 if design.kind == "discrimination" else 1)
+    check_numbers(design, images * each, len(CHECKS[design.kind]))
     folder.mkdir(parents=True, exist_ok=True)
     items: list[StudyItem] = []
     order = np.random.default_rng(design.seed).permutation(len(data)).tolist()
@@ -75,7 +80,7 @@ def make_study(
         for index in order:
             if used == images:
                 break
-            found, provenance = make(design, models, data[index], lookups, folder, len(items))
+            found, provenance = make(design, models, data[index], lookups, folder)
             if found:
                 items += found
                 made_by = provenance
@@ -103,12 +108,16 @@ def make_study(
     return study
 
 
+def new_key() -> str:
+    """Return a new random key of an item: it is in the address of its image, and must not tell anything."""
+    return f"item-{token_hex(5)}"
+
+
 Lookup = Callable[[str], int | None]
 
 
 def _discrimination_items(
-    design: StudyDesign, models: Sequence[Model], located: LocalizedImage, lookups: Sequence[Lookup], folder: Path,
-    number: int,
+    design: StudyDesign, models: Sequence[Model], located: LocalizedImage, lookups: Sequence[Lookup], folder: Path
 ) -> tuple[list[StudyItem], dict[str, Any]]:  # fmt: skip
     """Return an item for each class and method of an image with two classes, and how its maps were made."""
     model, labels, items = models[0], located.labels, []
@@ -118,34 +127,30 @@ def _discrimination_items(
     found = saywhy.explain(model, located.open(), classes, list(design.methods))
     for method in design.methods:
         for target in range(2):
-            key = f"item-{number:04d}"
+            key = new_key()
             _picture(found, method, target).save(folder / f"{key}.png")
             items.append(StudyItem(key, located.name, method, (f"{key}.png",), tuple(labels), target))
-            number += 1
     return items, dict(found.provenance)
 
 
 def _trust_items(
-    design: StudyDesign, models: Sequence[Model], located: LocalizedImage, lookups: Sequence[Lookup], folder: Path,
-    number: int,
+    design: StudyDesign, models: Sequence[Model], located: LocalizedImage, lookups: Sequence[Lookup], folder: Path
 ) -> tuple[list[StudyItem], dict[str, Any]]:  # fmt: skip
     """Return an item for each method, if both models predict the same class, which the image has; and as above."""
     image, items = located.open(), []
-    found = [saywhy.explain(model, image, Top(1), list(design.methods)) for model in models]
-    right = [
-        {label for label in located.labels if lookup(label) == int(one.classes[0, 0])}
-        for one, lookup in zip(found, lookups, strict=True)
-    ]
-    if not right[0] or right[0] != right[1]:
-        return [], {}
-    (label,) = list(right[0])[:1]
+    found, labels = [], set(located.labels)
+    for model, lookup in zip(models, lookups, strict=True):
+        found.append(saywhy.explain(model, image, Top(1), list(design.methods)))
+        labels = {label for label in labels if lookup(label) == int(found[-1].classes[0, 0])}
+        if not labels:
+            return [], {}
+    (label,) = list(labels)[:1]
     for method in design.methods:
-        key = f"item-{number:04d}"
+        key = new_key()
         files = tuple(f"{key}-{place}.png" for place in range(2))
         for one, file in zip(found, files, strict=True):
             _picture(one, method, 0).save(folder / file)
         items.append(StudyItem(key, located.name, method, files, predicted=label))
-        number += 1
     return items, dict(found[0].provenance)
 
 

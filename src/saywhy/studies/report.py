@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from saywhy.errors import InputError
 from saywhy.io.atomic import write_text
-from saywhy.studies.analysis import NOTHING, PAPER, MethodDifference, MethodScore, StudyResult
+from saywhy.studies.analysis import LEAST_UNITS, NOTHING, PAPER, MethodDifference, MethodScore, StudyResult
 from saywhy.view.page import template
 from saywhy.view.report import digest, text
 
@@ -30,24 +30,35 @@ def sentences(result: StudyResult) -> list[str]:
         who = "All" if result.simulated == result.raters else f"{result.simulated} of {result.raters}"
         found.append(f"{who} raters are simulated: this says nothing about people.")
     for one in result.scores:
-        nothing = NOTHING[kind]
-        said = "above" if one.low > nothing else "below" if one.high < nothing else "not distinguishable from"
-        level = "no preference" if kind == "trust" else "guessing"
-        found.append(f"{one.method}: {_shown(one)}, {said} {level} ({nothing:g}).")
+        level = f"{'no preference' if kind == 'trust' else 'guessing'} ({NOTHING[kind]:g})"
+        if one.low is None or one.high is None:
+            found.append(f"{one.method}: {one.score:.2f}; {TOO_FEW}.")
+            continue
+        low, high = one.low - NOTHING[kind], one.high - NOTHING[kind]
+        said = "above" if low > 0 else "below" if high < 0 else "not distinguishable from"
+        found.append(f"{one.method}: {one.score:.2f} ({interval(one)}), {said} {level}.")
     for pair in result.differences:
+        if pair.low is None or pair.high is None:
+            continue
         word = "higher than" if pair.low > 0 else "lower than" if pair.high < 0 else "not distinguishable from"
-        found.append(
-            f"{pair.first} is {word} {pair.second}: {pair.difference:+.2f} ({pair.low:+.2f} to {pair.high:+.2f})."
+        ends = f"{pair.low:+.2f} to {pair.high:+.2f}"
+        found.append(f"{pair.first} is {word} {pair.second}: {pair.difference:+.2f} ({ends}).")
+    if number := len(result.left_out):
+        who = (
+            "1 rater failed the attention checks and is"
+            if number == 1
+            else f"{number} raters failed the attention checks and are"
         )
-    if result.left_out:
-        number = len(result.left_out)
-        found.append(f"{number} {'rater' if number == 1 else 'raters'} failed the attention checks and are left out.")
+        found.append(f"{who} left out.")
     return found
 
 
-def _shown(one: "MethodScore | MethodDifference") -> str:
-    value = one.score if isinstance(one, MethodScore) else one.difference
-    return f"{value:.2f} ({one.low:.2f} to {one.high:.2f})"
+TOO_FEW = f"fewer than {LEAST_UNITS} raters or images: no interval, and no verdict"
+
+
+def interval(one: "MethodScore | MethodDifference") -> str:
+    """Return the interval as text; a dash where there is none."""
+    return "–" if one.low is None else f"{one.low:.2f} to {one.high:.2f}"
 
 
 def rows(result: StudyResult) -> list[dict[str, str]]:
@@ -58,7 +69,7 @@ def rows(result: StudyResult) -> list[dict[str, str]]:
         {
             "method": one.method,
             MEASURE[kind]: f"{one.score:.2f}",
-            "95 % interval": f"{one.low:.2f} to {one.high:.2f}",
+            "95 % interval": interval(one),
             "answers": str(one.answers),
             "median seconds": f"{one.seconds:.1f}",
             "people, paper": f"{paper[one.method]:.2f}" if one.method in paper else "–",

@@ -5,9 +5,10 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from saywhy.studies.answers import AnswerStore
+from saywhy.errors import InputError
+from saywhy.studies.answers import AnswerStore, StudyFull
 from saywhy.studies.assignment import Shown
-from saywhy.studies.study import LEAST, MOST
+from saywhy.studies.study import LEAST, MOST, Study
 from saywhy.validation import validate
 
 Behaviour = Literal["perfect", "noisy", "lazy", "adversarial"]
@@ -49,17 +50,23 @@ def choice_of(behaviour: Behaviour, shown: Shown, generator: np.random.Generator
     return shown.answer(wanted)
 
 
-def simulate(store: AnswerStore, behaviours: Sequence[Behaviour], seed: int = 0) -> None:
-    """Let simulated raters answer everything; each takes a free place of the study.
+def simulate(study: Study, behaviours: Sequence[Behaviour], seed: int = 0) -> AnswerStore:
+    """Let simulated raters answer everything; return the store of their answers, which is not that of people.
 
     Raises:
         StudyFull: there are fewer free places than raters.
-        InputError: there is no such behaviour.
+        InputError: there is no such behaviour, or none is given.
     """
-    for number, behaviour in enumerate(behaviours):
+    if not behaviours:
+        raise InputError(f"name at least one behaviour of {', '.join(BEHAVIOURS)}.")
+    for behaviour in behaviours:
         validate("behaviour", behaviour, Behaviour)
+    store = AnswerStore(study, simulated=True)
+    if (free := store.places()) < len(behaviours):
+        raise StudyFull(f"{len(behaviours)} raters are to be simulated, but {free} places are free.")
+    for number, behaviour in enumerate(behaviours):
         generator = np.random.default_rng([seed, number])
         key = store.join(f"simulated: {behaviour}")
-        left, _ = store.shown(key)
-        for shown in left:
+        for shown in store.shown(key)[0]:
             store.add(key, shown.item.key, choice_of(behaviour, shown, generator), int(generator.integers(800, 9000)))
+    return store

@@ -1,8 +1,6 @@
 """``Study``: its design and its items, as a folder."""
 
 import json
-import secrets
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -20,9 +18,6 @@ FORMAT, VERSION = "saywhy-study", 1
 
 LEAST, MOST = -2, 2
 """The five points of a trust study: from "the other model is clearly more reasonable" to "the better one is"."""
-
-LINK = 16
-"""Bytes of the random part of a study's link."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +102,8 @@ class Study:
         design: how it is done.
         items: what raters see, without attention checks.
         checks: the attention checks; each rater sees as many of them as the design says.
+        blocks: for each place of a rater, the keys of what is seen, in order, and whether both sides are swapped; of
+            :func:`saywhy.studies.assignment.assign`. They are stored, so that they stay whatever computes them later.
         link: the random part of the address that raters open.
         folder: where it lies.
         provenance: how the maps were made.
@@ -115,6 +112,7 @@ class Study:
     design: StudyDesign
     items: tuple[StudyItem, ...]
     checks: tuple[StudyItem, ...]
+    blocks: tuple[tuple[tuple[str, bool], ...], ...]
     link: str
     folder: Path
     provenance: dict[str, Any]
@@ -135,34 +133,12 @@ class Study:
         return tuple(range(len(item.options))) if item.options else tuple(range(LEAST, MOST + 1))
 
 
-def new_study(
-    design: StudyDesign,
-    items: Sequence[StudyItem],
-    checks: Sequence[StudyItem],
-    folder: Path,
-    provenance: dict[str, Any],
-) -> Study:
-    """Return a study with a new link.
-
-    Raises:
-        InputError: there are too few items, or too few attention checks.
-    """
-    if len(items) < design.items_per_rater:
-        raise InputError(
-            f"each rater is to see {design.items_per_rater} items, but the study has {len(items)}. Take more images, "
-            "or fewer items a rater."
-        )
-    if len(checks) < design.attention_checks:
-        raise InputError(f"the design asks for {design.attention_checks} attention checks, got {len(checks)}.")
-    return Study(design, tuple(items), tuple(checks), secrets.token_urlsafe(LINK), folder, provenance)
-
-
 def write_study(study: Study) -> Path:
     """Write the file of a study into its folder, completely or not at all; return its path."""
     record = {
         "format": FORMAT, "version": VERSION, "link": study.link, "design": asdict(study.design),
         "items": [asdict(one) for one in study.items], "checks": [asdict(one) for one in study.checks],
-        "provenance": study.provenance,
+        "blocks": study.blocks, "provenance": study.provenance,
     }  # fmt: skip
     path = study.folder / FILE
     write_text(path, json.dumps(record, ensure_ascii=False, indent=1, allow_nan=False) + "\n")
@@ -185,7 +161,8 @@ def read_study(folder: "Path | str") -> Study:
             raise InputError(f"'{path}' must have the format '{FORMAT}' and the version {VERSION}.")
         design = _made(StudyDesign, record["design"])
         items, checks = (tuple(_made(StudyItem, one) for one in record[part]) for part in ("items", "checks"))
-        study = Study(design, items, checks, str(record["link"]), folder, dict(record["provenance"]))
+        blocks = tuple(tuple((str(key), bool(swapped)) for key, swapped in block) for block in record["blocks"])
+        study = Study(design, items, checks, blocks, str(record["link"]), folder, dict(record["provenance"]))
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, InputError):
             raise
@@ -203,7 +180,7 @@ def _made(kind: Any, record: Any) -> Any:
 
 
 def _check(study: Study, path: Path) -> None:
-    """Check what a rater's browser asks for: keys and files.
+    """Check what a rater's browser asks for: keys, blocks and files.
 
     Raises:
         InputError: a key occurs twice, an answer is none of the options, or a file is missing or outside.
@@ -211,6 +188,8 @@ def _check(study: Study, path: Path) -> None:
     every = (*study.items, *study.checks)
     if len({one.key for one in every}) != len(every):
         raise InputError(f"'{path}': the keys of its items must differ.")
+    if not study.blocks or not {key for block in study.blocks for key, _ in block} <= {one.key for one in every}:
+        raise InputError(f"'{path}': its blocks must have keys of its items.")
     wanted = 2 if study.design.kind == "trust" else 1
     for one in every:
         if one.right is not None and one.right not in study.allowed(one):

@@ -3,6 +3,7 @@
 Everything is held in memory, under ids that nobody can guess; nothing is listed, and nothing is written to disk.
 """
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -16,11 +17,13 @@ from fastapi.responses import HTMLResponse
 from PIL import Image
 from starlette.exceptions import HTTPException
 
+from saywhy.errors import SaywhyError
 from saywhy.methods import METHODS
 from saywhy.models import Model
 from saywhy.studies.study import Study
-from saywhy.studio.pages import PAGES, asset, is_page, page
-from saywhy.studio.problems import Problem, response
+from saywhy.studio.limits import BodyLimit
+from saywhy.studio.pages import PAGES, asset, page
+from saywhy.studio.problems import Problem, problem_of, response
 from saywhy.studio.raters import add_studies
 from saywhy.studio.requests import add_results, add_tasks
 from saywhy.studio.settings import StudioSettings
@@ -34,8 +37,8 @@ POLICY = (
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 
-LARGEST_BODY = 4_000_000
-"""Bytes of a body of JSON."""
+FORGET = 30.0
+"""Seconds between two looks for what is too old."""
 
 
 def create_app(
@@ -56,13 +59,17 @@ def create_app(
 
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
+        forgetting = asyncio.create_task(_forget(studio))
         yield
+        forgetting.cancel()
         studio.queue.close()
 
     app = FastAPI(title="saywhy studio", docs_url=None, redoc_url=None, openapi_url="/api/openapi.json", lifespan=life)
     app.state.studio = studio
-    app.middleware("http")(_guard(studio))
-    app.exception_handler(Problem)(lambda _, error: response(error))
+    app.add_middleware(BodyLimit, largest_upload=settings.largest_upload)
+    app.middleware("http")(_guard(studio))  # around the other
+    for kind in (Problem, SaywhyError):
+        app.exception_handler(kind)(lambda _, error: response(problem_of(error)))
     app.exception_handler(HTTPException)(lambda _, error: response(Problem(error.status_code, str(error.detail))))
     app.exception_handler(RequestValidationError)(lambda _, error: response(Problem(422, _invalid(error))))
     _add_pages(app, studio)
@@ -73,28 +80,35 @@ def create_app(
     return app
 
 
+async def _forget(studio: Studio) -> None:
+    """Drop what is too old, also while nobody asks."""
+    while True:
+        await asyncio.sleep(FORGET)
+        studio.forget()
+
+
 def _guard(studio: Studio) -> Callable[[Request, Callable[[Request], Awaitable[Response]]], Awaitable[Response]]:
     """Check origin, token and rate of every request, and add the headers of every response."""
 
     async def guard(request: Request, proceed: Callable[[Request], Awaitable[Response]]) -> Response:
         known = studio.visitors.known(request.cookies.get(COOKIE, ""))
+        address = request.client.host if request.client else ""
         # Without a cookie a visitor is its address, so that dropping cookies gives no new turns.
-        who = request.state.visitor = known or (request.client.host if request.client else "")
+        request.state.visitor = known or address
         studio.counts["requests"] += 1
         fresh = False
         try:
             check_origin(request, studio.settings)
             if request.url.path != "/healthz":
                 fresh = check_token(request, studio.settings)
-            _check_length(request)
-            if request.method in ("POST", "DELETE") and not studio.rate.allows(who):
+            if not _allowed(studio, request, address):
                 raise Problem(
                     429, f"more than {studio.settings.per_minute} requests in a minute.", {"Retry-After": "30"}
                 )
             answered = await proceed(request)
-        except Problem as problem:
+        except Exception as error:  # a visitor sees a problem, whatever it is
             studio.counts["refused"] += 1
-            answered = response(problem)
+            answered = response(problem_of(error))
         answered.headers.update(
             {
                 "Content-Security-Policy": POLICY,
@@ -106,7 +120,8 @@ def _guard(studio: Studio) -> Callable[[Request, Callable[[Request], Awaitable[R
         )
         answered.headers.setdefault("Cache-Control", "no-store")
         secure = request.url.scheme == "https"
-        if known is None and is_page(request.url.path):
+        new = known is None and request.url.path in PAGES and answered.status_code == 200
+        if new and studio.new_visitors.allows(address):
             answered.set_cookie(COOKIE, studio.visitors.new_cookie(), httponly=True, samesite="strict", secure=secure)
         if fresh:
             answered.set_cookie(
@@ -117,24 +132,23 @@ def _guard(studio: Studio) -> Callable[[Request, Callable[[Request], Awaitable[R
     return guard
 
 
-def _check_length(request: Request) -> None:
-    """Refuse a body of JSON that is too large, or does not say how large it is; uploads have a limit of their own.
+def _allowed(studio: Studio, request: Request, address: str) -> bool:
+    """Count a request, and return whether the rates of its visitor and of its address allow it.
 
-    Raises:
-        Problem: it is.
+    Those count that compute something; pages, which make new visitors, count for the address only.
     """
-    if request.method != "POST" or request.url.path == "/api/images":
-        return
-    stated = request.headers.get("content-length", "0" if "transfer-encoding" not in request.headers else "")
-    if not stated.isdigit():
-        raise Problem(411, "a request must say how long its body is (Content-Length).")
-    if int(stated) > LARGEST_BODY:
-        raise Problem(413, f"the body has more than {LARGEST_BODY:,} bytes.")
+    path = request.url.path
+    page = path in PAGES and request.method == "GET"
+    if request.method in ("GET", "HEAD") and not (page or path == "/api/page" or path.endswith("/file")):
+        return True
+    return studio.rate_of_address.allows(address) and (page or studio.rate.allows(request.state.visitor))
 
 
 def _invalid(error: RequestValidationError) -> str:
     """Return the first fault of a request in a sentence."""
     first = error.errors()[0]
+    if first["type"] == "json_invalid":
+        return "the body is no JSON."
     where = ".".join(str(part) for part in first["loc"] if part not in ("body", "query", "path"))
     return f"{where or 'the body'}: {first['msg'][0].lower()}{first['msg'][1:]}."
 

@@ -1,5 +1,6 @@
 """Requests in turns: a bounded queue with fair turns between visitors, progress, and a stop at the next step."""
 
+import math
 import threading
 import time
 import warnings
@@ -9,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from saywhy.errors import SaywhyWarning
+from saywhy.errors import SaywhyError, SaywhyWarning
 from saywhy.progress import reported_to
 
 State = Literal["waiting", "running", "done", "failed", "stopped"]
@@ -19,6 +20,9 @@ ENDED = ("done", "failed", "stopped")
 MOST_TOGETHER = 8
 """Jobs that are computed at once."""
 
+MOST_ALONE = 1000
+"""Keys that are remembered of jobs that were not possible at once."""
+
 
 class Busy(Exception):
     """The queue is full; the message says for whom."""
@@ -26,6 +30,10 @@ class Busy(Exception):
 
 class _Stopped(Exception):
     """Raised between two steps of a job that is to stop."""
+
+
+class TooLong(SaywhyError):
+    """A job took longer than is allowed."""
 
 
 @dataclass(eq=False)
@@ -42,7 +50,7 @@ class Job:
         error: why it failed.
         title: of the result.
         about: what was asked, in a sentence.
-        image: that it is about.
+        image: that it is about, and ``about_image`` its digest.
         batch: computes the parts of several jobs from their images at once; None where this is not possible.
         key: jobs of the same key differ in their images only.
     """
@@ -52,6 +60,7 @@ class Job:
     title: str = ""
     about: str = ""
     image: Any = None
+    about_image: str = ""
     batch: Callable[[Sequence[Any]], list[Any]] | None = None
     key: str = ""
     state: State = "waiting"
@@ -64,30 +73,50 @@ class Job:
     asked_to_stop: bool = False
     ended: threading.Event = field(default_factory=threading.Event)
     seconds: float = 0.0
+    begun: float = field(default_factory=time.monotonic)
+    allowed: float = math.inf
 
     def give(self, part: Any) -> None:
         """Add a part of the result."""
         self.parts.append(part)
 
     def report(self, doing: str, step: int, steps: int) -> None:
-        """Note the progress; a job that is to stop ends here."""
-        self.doing, self.step, self.steps = doing, step, steps
+        """Note the progress; a job that is to stop, or that takes too long, ends here."""
+        self.note_progress(doing, step, steps)
         if self.asked_to_stop:
             raise _Stopped
+        if time.monotonic() - self.begun > self.allowed:
+            raise TooLong(
+                f"this took longer than {self.allowed:.0f} seconds, the most that is allowed here. Ask for fewer "
+                "targets or faster methods."
+            )
 
-    def end(self, state: State, seconds: float = 0.0) -> None:
+    def note_progress(self, doing: str, step: int, steps: int) -> None:
+        """Note the progress."""
+        self.doing, self.step, self.steps = doing, step, steps
+
+    def end(self, state: State) -> None:
         """Note the end, and the time it took."""
-        self.seconds, self.state = seconds, state
+        self.seconds, self.state = time.monotonic() - self.begun, state
         self.ended.set()
 
 
 @contextmanager
 def noted(notes: list[str]) -> Iterator[None]:
-    """Collect the warnings of saywhy within a block; of one thread at a time, because Python keeps them for all."""
-    with warnings.catch_warnings(record=True) as caught:
+    """Collect this thread's warnings of saywhy within a block; those of other threads are shown as before."""
+    me = threading.get_ident()
+    with warnings.catch_warnings():
         warnings.simplefilter("always", SaywhyWarning)
+        shown = warnings.showwarning
+
+        def note(message: Warning | str, category: type[Warning], *rest: Any, **options: Any) -> None:
+            if threading.get_ident() != me or not issubclass(category, SaywhyWarning):
+                shown(message, category, *rest, **options)
+            elif str(message) not in notes:
+                notes.append(str(message))
+
+        warnings.showwarning = note
         yield
-    notes += dict.fromkeys(str(one.message) for one in caught if issubclass(one.category, SaywhyWarning))
 
 
 class JobQueue:
@@ -96,10 +125,13 @@ class JobQueue:
     Args:
         waiting: the most jobs that wait.
         per_visitor: the most jobs of one visitor that wait.
+        seconds: the time after which a job is ended, at its next step.
     """
 
-    def __init__(self, waiting: int = 32, per_visitor: int = 8) -> None:
-        self._most, self._per_visitor = waiting, per_visitor
+    def __init__(self, waiting: int = 32, per_visitor: int = 8, seconds: float = 600.0) -> None:
+        self._most, self._per_visitor, self._seconds = waiting, per_visitor, seconds
+        self._running: Sequence[Job] = ()
+        self._alone: OrderedDict[str, None] = OrderedDict()  # keys of jobs that were not possible at once
         self._turns: OrderedDict[str, deque[Job]] = OrderedDict()
         self._changed = threading.Condition()
         self._closed = False
@@ -139,6 +171,8 @@ class JobQueue:
         """Stop all jobs, and end the worker."""
         with self._changed:
             self._closed = True
+            for job in self._running:
+                job.asked_to_stop = True
             for own in self._turns.values():
                 for job in own:
                     job.asked_to_stop = True
@@ -165,7 +199,7 @@ class JobQueue:
 
     def _alike(self, first: Job) -> list[Job]:
         """Take the waiting jobs that can be computed with a job out of their turns."""
-        if first.batch is None:
+        if first.batch is None or first.key in self._alone:
             return []
         found = [job for own in self._turns.values() for job in own if job.batch is not None and job.key == first.key]
         found = found[: MOST_TOGETHER - 1]
@@ -175,14 +209,22 @@ class JobQueue:
 
     def _run(self) -> None:
         while jobs := self._next():
-            if len(jobs) == 1 or not _computed_together(jobs):
-                for job in jobs:
+            self._running = jobs
+            for job in jobs:
+                job.allowed = self._seconds
+            if len(jobs) > 1 and not _computed_together(jobs):
+                self._alone[jobs[0].key] = None
+                if len(self._alone) > MOST_ALONE:
+                    self._alone.popitem(last=False)
+            for job in jobs:
+                if not job.ended.is_set():
                     _compute(job)
+            self._running = ()
 
 
 def _compute(job: Job) -> None:
     """Compute a job by itself; the worker goes on, whatever a model does."""
-    begin = time.monotonic()
+    job.begun = time.monotonic()
     try:
         with reported_to(job.report), noted(job.notes):
             job.report(job.doing, job.step, job.steps)  # it may be stopped already
@@ -192,7 +234,7 @@ def _compute(job: Job) -> None:
         state = "stopped"
     except Exception as error:
         job.error, state = error, "failed"
-    job.end(state, time.monotonic() - begin)
+    job.end(state)
 
 
 def _computed_together(jobs: Sequence[Job]) -> bool:
@@ -200,11 +242,13 @@ def _computed_together(jobs: Sequence[Job]) -> bool:
 
     It is not where anything fails or is warned of: whose image it is about is known only of a job by itself.
     """
-    begin, notes = time.monotonic(), []  # type: ignore[var-annotated]
+    notes: list[str] = []
+    for job in jobs:
+        job.begun = time.monotonic()
 
     def report(doing: str, step: int, steps: int) -> None:
         for job in jobs:
-            job.doing, job.step, job.steps = doing, step, steps
+            job.note_progress(doing, step, steps)
         if all(job.asked_to_stop for job in jobs):
             raise _Stopped
 
@@ -219,5 +263,5 @@ def _computed_together(jobs: Sequence[Job]) -> bool:
         return False
     for number, job in enumerate(jobs):
         job.parts += parts[number : number + 1]
-        job.end("stopped" if job.asked_to_stop else "done", time.monotonic() - begin)
+        job.end("stopped" if job.asked_to_stop else "done")
     return True

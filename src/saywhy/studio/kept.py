@@ -3,7 +3,7 @@
 import secrets
 import threading
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -11,9 +11,10 @@ T = TypeVar("T")
 
 
 class Kept(Generic[T]):
-    """Values by id. The one unused for longest is dropped when there are too many, and each after a time without use.
+    """Values by id, each of an owner.
 
-    There is no way to list the ids. It can be used by several threads.
+    When there are too many, the owner with the most values loses the one unused for longest; after a time without use
+    each is dropped. There is no way to list the ids. It can be used by several threads.
 
     Args:
         most: the largest number of values.
@@ -28,14 +29,14 @@ class Kept(Generic[T]):
 
     def __init__(self, most: int, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._most, self._seconds, self._clock = most, seconds, clock
-        self._values: OrderedDict[str, tuple[float, T]] = OrderedDict()
+        self._values: OrderedDict[str, tuple[float, str, T]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def add(self, value: T) -> str:
+    def add(self, value: T, owner: str = "") -> str:
         """Keep a value; return its id of 128 random bits."""
         key = secrets.token_urlsafe(16)
         with self._lock:
-            self._values[key] = (self._clock(), value)
+            self._values[key] = (self._clock(), owner, value)
             self._drop()
         return key
 
@@ -45,8 +46,8 @@ class Kept(Generic[T]):
             self._drop()
             if key not in self._values:
                 return None
-            _, value = self._values.pop(key)
-            self._values[key] = (self._clock(), value)
+            _, owner, value = self._values.pop(key)
+            self._values[key] = (self._clock(), owner, value)
             return value
 
     def remove(self, key: str) -> None:
@@ -54,13 +55,23 @@ class Kept(Generic[T]):
         with self._lock:
             self._values.pop(key, None)
 
+    def remove_where(self, condition: Callable[[T], bool]) -> None:
+        """Remove all values for which a condition holds."""
+        with self._lock:
+            for key in [key for key, (*_, value) in self._values.items() if condition(value)]:
+                del self._values[key]
+
     def __len__(self) -> int:
+        """Return the number of values, after dropping those that are too old."""
         with self._lock:
             self._drop()
             return len(self._values)
 
     def _drop(self) -> None:
-        """Drop what is too old, and the oldest of too many; values lie in the order of their last use."""
+        """Drop what is too old, and what is too much; values lie in the order of their last use."""
         oldest = self._clock() - self._seconds
-        while self._values and (len(self._values) > self._most or next(iter(self._values.values()))[0] < oldest):
+        while self._values and next(iter(self._values.values()))[0] < oldest:
             self._values.popitem(last=False)
+        while len(self._values) > self._most:
+            (most, _), *_ = Counter(owner for _, owner, _ in self._values.values()).most_common(1)
+            del self._values[next(key for key, (_, owner, _) in self._values.items() if owner == most)]

@@ -1,5 +1,6 @@
 """What was painted on an image: its mask as a file, and how well maps agree with it."""
 
+import asyncio
 import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from PIL import Image
 from starlette.concurrency import run_in_threadpool
 from torch.nn.functional import interpolate
 
-from saywhy.alignment.strokes import PaintedImage, draw, strokes_of
+from saywhy.alignment.strokes import PaintedImage, draw, pixels_tested, strokes_of
 from saywhy.errors import InputError, SaywhyError
 from saywhy.metrics.human_attention import agreement_with_people
 from saywhy.studio.problems import problem_of
@@ -21,6 +22,9 @@ T = TypeVar("T")
 
 MOST_PIXELS = 30_000_000
 """Of a mask."""
+
+MOST_TESTED = 200_000_000
+"""Pixels tested to draw one, some seconds; see :mod:`saywhy.alignment.strokes`."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,8 @@ def painted_image(record: Any) -> PaintedImage:
             f"the image has {images[0].width} × {images[0].height} pixels, more than {MOST_PIXELS:,}. Save its strokes "
             "as JSON instead."
         )
+    if pixels_tested(images[0]) > MOST_TESTED:
+        raise InputError("these strokes take too long to draw here. Save them as JSON, or take fewer or thinner ones.")
     return images[0]
 
 
@@ -101,13 +107,14 @@ def _on_image(explanation: Any) -> Iterator[tuple[str, str, str, Any]]:
             yield method, layer, target, explanation.on_image(0, number, method=method, layer=layer)
 
 
-async def use_painted(record: Any, use: Callable[[PaintedImage], T]) -> T:
-    """Return what is made of the strokes of an image, in a thread.
+async def use_painted(turn: asyncio.Semaphore, record: Any, use: Callable[[PaintedImage], T]) -> T:
+    """Return what is made of the strokes of an image, in a thread, when it is its turn.
 
     Raises:
         Problem: the strokes are malformed, or nothing can be made of them.
     """
     try:
-        return await run_in_threadpool(lambda: use(painted_image(record)))
+        async with turn:
+            return await run_in_threadpool(lambda: use(painted_image(record)))
     except SaywhyError as error:
         raise problem_of(error) from error

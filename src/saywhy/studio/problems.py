@@ -5,6 +5,7 @@ from typing import Any
 from starlette.responses import JSONResponse
 
 from saywhy.errors import SaywhyError
+from saywhy.studies.answers import NoSuchRater, StoreError, StudyFull
 from saywhy.studio.jobs import Busy
 from saywhy.terminal import printable
 
@@ -55,6 +56,9 @@ def problem_of(error: Exception) -> Problem:
         return error
     if isinstance(error, Busy):
         return Problem(503, str(error), {"Retry-After": "10"})
+    if isinstance(error, StoreError):
+        return Problem(503, "the answer could not be stored just now. Try again.", {"Retry-After": "5"})
     if isinstance(error, SaywhyError):
-        return Problem(422, str(error))
+        status = 404 if isinstance(error, NoSuchRater) else 409 if isinstance(error, StudyFull) else 422
+        return Problem(status, str(error))
     return Problem(500, f"the model failed with {type(error).__name__}.")

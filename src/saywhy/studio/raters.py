@@ -8,9 +8,7 @@ from fastapi import FastAPI, Response
 from fastapi.responses import HTMLResponse
 from starlette.concurrency import run_in_threadpool
 
-from saywhy.errors import InputError
-from saywhy.studies.answers import AnswerStore, StudyFull
-from saywhy.studies.assignment import Shown
+from saywhy.studies.answers import AnswerStore
 from saywhy.studies.study import Study
 from saywhy.studio.bodies import AnswerBody
 from saywhy.studio.pages import STUDY, page
@@ -30,15 +28,16 @@ def add_studies(app: FastAPI, studies: Sequence[Study]) -> None:
     async def study_page(link: str) -> HTMLResponse:
         return HTMLResponse(page(STUDY), 200 if link in stores else 404)  # the page itself says what is wrong
 
+    @app.get("/api/studies/{link}", tags=["studies"])
+    async def about(link: str) -> dict[str, Any]:
+        """What a study asks, and the number of items of a rater."""
+        study = store_of(link).study
+        return {"kind": study.design.kind, "all": len(study.blocks[0])}
+
     @app.post("/api/studies/{link}/raters", tags=["studies"], status_code=201)
     async def join(link: str) -> dict[str, Any]:
         """Give a new rater a place in a study."""
-        store = store_of(link)
-        try:
-            key = await run_in_threadpool(store.join)
-        except StudyFull as error:
-            raise Problem(409, str(error)) from error
-        return {"rater": key}
+        return {"rater": await run_in_threadpool(store_of(link).join)}
 
     @app.get("/api/studies/{link}/raters/{rater}", tags=["studies"])
     async def following(link: str, rater: str) -> dict[str, Any]:
@@ -51,10 +50,7 @@ def add_studies(app: FastAPI, studies: Sequence[Study]) -> None:
         store = store_of(link)
 
         def add() -> dict[str, Any]:
-            try:
-                store.add(rater, body.item, body.choice, body.milliseconds)
-            except InputError as error:
-                raise Problem(404 if store.place(rater) is None else 422, str(error)) from error
+            store.add(rater, body.item, body.choice, body.milliseconds)
             return _following(store, rater)
 
         return await run_in_threadpool(add)
@@ -66,16 +62,9 @@ def add_studies(app: FastAPI, studies: Sequence[Study]) -> None:
         return Response(data, media_type="image/png")
 
 
-def _left(store: AnswerStore, rater: str) -> tuple[list[Shown], int]:
-    try:
-        return store.shown(rater)
-    except InputError as error:
-        raise Problem(404, str(error)) from error
-
-
 def _following(store: AnswerStore, rater: str) -> dict[str, Any]:
     """Return what a rater sees next, without anything that gives the answer away."""
-    left, every = _left(store, rater)
+    left, every = store.shown(rater)
     found: Mapping[str, Any] = {"kind": store.study.design.kind, "done": every - len(left), "all": every}
     if not left:
         return {**found, "next": None}
@@ -91,7 +80,7 @@ def _following(store: AnswerStore, rater: str) -> dict[str, Any]:
 
 
 def _image(store: AnswerStore, rater: str, item: str, side: int) -> bytes:
-    left, _ = _left(store, rater)
+    left, _ = store.shown(rater)
     shown = next((one for one in left if one.item.key == item), None)
     if shown is None or not 0 <= side < len(shown.item.files):
         raise Problem(404, "this rater has no such image left.")

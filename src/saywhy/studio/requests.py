@@ -9,6 +9,7 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal
+from urllib.parse import quote
 
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.responses import HTMLResponse, StreamingResponse
@@ -20,7 +21,7 @@ from saywhy.studio.jobs import ENDED, Job
 from saywhy.studio.painted import agreement_of, use_painted
 from saywhy.studio.problems import Problem, problem_of, record
 from saywhy.studio.state import Studio
-from saywhy.studio.work import Ask, Verb, joined
+from saywhy.studio.work import Ask, Verb, joined, merged
 from saywhy.view.chapters import joined_payloads
 from saywhy.view.payload import Payload
 from saywhy.view.report import report_html
@@ -149,7 +150,7 @@ def add_results(app: FastAPI, studio: Studio) -> None:
     async def agreement(key: str, strokes: dict[str, Any]) -> list[dict[str, Any]]:
         """The rank correlation of each map with what was painted (the contents of a file of strokes with one image)."""
         parts = list(job_of(key).parts)
-        return [asdict(one) for one in await use_painted(strokes, partial(agreement_of, parts))]
+        return [asdict(one) for one in await use_painted(studio.drawing, strokes, partial(agreement_of, parts))]
 
     @app.delete("/api/results/{key}", tags=["results"], status_code=204)
     async def stop(key: str) -> None:
@@ -157,19 +158,28 @@ def add_results(app: FastAPI, studio: Studio) -> None:
         studio.queue.stop(job_of(key))
         studio.results.remove(key)
 
+    @app.post("/api/results/{key}/stop", tags=["results"], status_code=204)
+    async def end(key: str) -> None:
+        """Stop a request, and keep what is ready of its result."""
+        studio.queue.stop(job_of(key))
+
     @app.get("/api/results/{key}/file", tags=["results"])
     async def file(key: str, suffix: Literal["html", "png", "jpg", "pdf", "svg", "npz"] = "html") -> Response:
-        """The result as a file, as `e.save` writes it; of several methods' results the page holds all."""
+        """The result as a file, as `e.save` writes it."""
         job = job_of(key)
         if not job.parts:
             raise Problem(404, "nothing of this result is ready.")
         data = await run_in_threadpool(_file, job, suffix)
         name = "".join(letter if letter.isalnum() else "_" for letter in PurePath(job.title).stem) or "image"
+        plain = "".join(letter if letter.isascii() else "_" for letter in name)
         kinds = {"html": "text/html", "png": "image/png", "jpg": "image/jpeg", "pdf": "application/pdf"}
         return Response(
             data,
             media_type=kinds.get(suffix, "application/octet-stream"),
-            headers={"Content-Disposition": f'attachment; filename="{name}-why.{suffix}"'},
+            headers={
+                "Content-Disposition": f'attachment; filename="{plain}-why.{suffix}"; '
+                f"filename*=UTF-8''{quote(name)}-why.{suffix}"
+            },
         )
 
     @app.get("/api/page", tags=["results"])
@@ -196,7 +206,7 @@ def _file(job: Job, suffix: str) -> bytes:
         return report_html(joined(list(job.parts), job.title)).encode()
     with tempfile.TemporaryDirectory() as folder:
         try:
-            written = job.parts[0].save(Path(folder) / f"why.{suffix}")
+            written = merged(job.parts).save(Path(folder) / f"why.{suffix}")
         except SaywhyError as error:
             raise Problem(422, str(error)) from error
         return Path(written).read_bytes()

@@ -1,6 +1,7 @@
 """``StudioSettings``: where the studio listens, and what it allows."""
 
 import os
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -16,6 +17,9 @@ LEAST_TOKEN = 16
 """Characters of a token."""
 
 
+ADDRESS = re.compile(r"https?://[\w.\-\[\]:]+")
+
+
 @dataclass(frozen=True)
 class StudioSettings:
     """The settings of a studio.
@@ -25,13 +29,18 @@ class StudioSettings:
         port: of the address.
         public: allow other machines; it needs a token.
         token: what a visitor must give (``/?token=…`` once, or ``Authorization: Bearer …``); None asks for none.
+        address: under which others open it, e.g. "https://maps.example.org" behind a proxy; links are printed with it,
+            and its pages may send requests. None is that of ``host`` and ``port``.
         largest_upload: bytes of an image file.
+        largest_pixels: pixels of an image.
         longest_side: pixels of the longer side to which larger images are reduced.
         keep_minutes: minutes after which images and results that nobody asked for are removed.
         images: the most images, and ``results`` the most results, that are kept in memory.
         waiting: the most requests that wait.
         per_visitor: the most requests of one visitor that wait.
-        per_minute: the most requests of one visitor in a minute.
+        per_minute: the most requests of one visitor in a minute; of one address five times as many. Questions for the
+            state of a result do not count.
+        longest_seconds: seconds after which a request is ended.
 
     Raises:
         InputError: a setting has another value, or a public studio has no token.
@@ -45,25 +54,30 @@ class StudioSettings:
     port: int = 8642
     public: bool = False
     token: str | None = None
+    address: str | None = None
     largest_upload: int = 20_000_000
+    largest_pixels: int = 40_000_000
     longest_side: int = 1600
     keep_minutes: int = 60
-    images: int = 64
-    results: int = 64
+    images: int = 128
+    results: int = 128
     waiting: int = 32
     per_visitor: int = 8
     per_minute: int = 120
+    longest_seconds: int = 600
 
     def __post_init__(self) -> None:
         for name, low, high in (
             ("port", 0, 65535), ("largest_upload", 1, None), ("longest_side", 32, 8192), ("keep_minutes", 1, None),
             ("images", 1, None), ("results", 1, None), ("waiting", 1, None), ("per_visitor", 1, None),
-            ("per_minute", 1, None),
+            ("per_minute", 1, None), ("largest_pixels", 1024, None), ("longest_seconds", 1, None),
         ):  # fmt: skip
             whole_number(name, getattr(self, name), low, high)
         own = self.host in ("127.0.0.1", "localhost", "::1")
         if not own and not self.public:
             raise InputError(f"host {self.host} is open to other machines: allow it with public, and give a token.")
+        if self.address is not None and not ADDRESS.fullmatch(self.address):
+            raise InputError(f"address must be like https://maps.example.org, got {self.address!r}.")
         if self.public and len(self.token or "") < LEAST_TOKEN:
             raise InputError(f"a public studio needs a token of at least {LEAST_TOKEN} characters.")
 

@@ -1,5 +1,6 @@
 """``Studio``: what the app holds."""
 
+import asyncio
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ from saywhy.studio.jobs import Job, JobQueue
 from saywhy.studio.kept import Kept
 from saywhy.studio.problems import Problem
 from saywhy.studio.settings import StudioSettings
-from saywhy.studio.visitors import Rate, Visitors
+from saywhy.studio.visitors import COOKIES, OF_ADDRESS, Rate, Visitors
 from saywhy.studio.work import Ask, job_of, tasks_of
 
 
@@ -30,12 +31,26 @@ class Studio:
         self.results: Kept[Job] = Kept(settings.results, seconds)
         self.cache: Kept[Job] = Kept(settings.results, seconds)
         self.cached: dict[str, str] = {}
-        self.queue = JobQueue(settings.waiting, settings.per_visitor)
-        self.rate, self.visitors = Rate(settings.per_minute), Visitors()
+        self.queue = JobQueue(settings.waiting, settings.per_visitor, settings.longest_seconds)
+        self.rate, self.rate_of_address = Rate(settings.per_minute), Rate(OF_ADDRESS * settings.per_minute)
+        self.visitors, self.new_visitors = Visitors(), Rate(COOKIES)
+        self.decoding, self.drawing = asyncio.Semaphore(2), asyncio.Semaphore(1)  # what takes memory takes turns
         self.digests = {name: model.digest() for name, model in self.models.items()}
         self.begun, self.counts = time.monotonic(), {"requests": 0, "jobs": 0, "cached": 0, "refused": 0}
 
-    def add_image(self, image: Image.Image, name: str) -> dict[str, Any]:
+    def forget(self) -> None:
+        """Drop what is too old."""
+        for kept in (self.images, self.results, self.cache):
+            len(kept)
+
+    def remove_image(self, key: str) -> None:
+        """Remove an image, and the results in the cache that are about it."""
+        found = self.images.get(key)
+        self.images.remove(key)
+        if found is not None:
+            self.cache.remove_where(lambda job: job.about_image == found[2])
+
+    def add_image(self, image: Image.Image, name: str, visitor: str) -> dict[str, Any]:
         """Keep an image, reduced to the longest side that is allowed; return its id, name and sizes."""
         file_width, file_height = image.size
         factor = self.settings.longest_side / max(image.size)
@@ -43,7 +58,7 @@ class Studio:
             size = max(1, round(image.width * factor)), max(1, round(image.height * factor))
             image = image.resize(size, Image.Resampling.LANCZOS)
         digest = hashlib.sha256(repr(image.size).encode() + image.tobytes()).hexdigest()
-        key = self.images.add((name, image, digest))
+        key = self.images.add((name, image, digest), visitor)
         return {
             "id": key, "name": name, "width": image.width, "height": image.height, "file_width": file_width,
             "file_height": file_height,
@@ -75,10 +90,11 @@ class Studio:
         self.counts["jobs"] += 1
         if known is not None and known.state == "done":
             self.counts["cached"] += 1
-            job = replace(known)
+            job = replace(known, visitor=visitor)
         else:
+            job.about_image = digest
             self.queue.submit(job)
             if len(self.cached) > 4 * self.settings.results:
                 self.cached.clear()
-            self.cached[key] = self.cache.add(job)
-        return self.results.add(job), job
+            self.cached[key] = self.cache.add(job, visitor)
+        return self.results.add(job, visitor), job

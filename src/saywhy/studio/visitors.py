@@ -17,6 +17,12 @@ COOKIE, TOKEN_COOKIE = "saywhy_visitor", "saywhy_token"
 
 MINUTE = 60.0
 
+COOKIES = 30
+"""New visitors of one address in a minute; more share the turns of the address."""
+
+OF_ADDRESS = 5
+"""So many times as many requests in a minute are allowed for an address as for a visitor."""
+
 KNOWN = 10_000
 """Visitors whose requests are counted; of more the oldest are forgotten."""
 
@@ -51,7 +57,7 @@ class Rate:
 
 
 class Visitors:
-    """Who a request is from: by a signed cookie, so that nobody can make up visitors; by address without one.
+    """Who a request is from: by a signed cookie, which nobody can make up; by address without one.
 
     >>> visitors = Visitors()
     >>> cookie = visitors.new_cookie()
@@ -86,10 +92,10 @@ def check_origin(request: Request, settings: StudioSettings) -> None:
         Problem: it does.
     """
     host = (request.url.hostname or "").lower()
-    if not settings.public and host not in ("127.0.0.1", "localhost", "::1", "testserver"):
+    if not settings.public and host not in ("127.0.0.1", "localhost", "::1"):
         raise Problem(403, f"this studio answers to 127.0.0.1 only, not to {host}.")
     origin = request.headers.get("origin")
-    if origin not in (None, f"{request.url.scheme}://{request.headers.get('host')}"):
+    if origin not in (None, settings.address, f"{request.url.scheme}://{request.headers.get('host')}"):
         raise Problem(403, "requests of other pages are refused.")
     link = request.method == "GET" and is_page(request.url.path)  # a link on another page may open the studio
     if not link and request.headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):

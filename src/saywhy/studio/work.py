@@ -1,7 +1,7 @@
 """What the studio computes: each task of a model, as data for the viewer, method by method."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from PIL import Image
@@ -9,6 +9,7 @@ from PIL import Image
 import saywhy
 from saywhy.checks import checked
 from saywhy.errors import InputError
+from saywhy.explanation import Metadata
 from saywhy.methods.registry import find_method
 from saywhy.models import Model
 from saywhy.studio.jobs import Job
@@ -107,10 +108,12 @@ def job_of(model: Model, image: Image.Image, name: str, asked: Ask, visitor: str
 
     def batch(images: Sequence[Image.Image]) -> list[Any]:
         found = _result(model, list(images), asked, targets, list(groups[0]))
-        return [found.sample(number) for number in range(len(images))]
+        # Without the inputs of all, which a sample would keep alive.
+        return [found.sample(number).without_explainer() for number in range(len(images))]
 
     at_once = asked.task == "explain" and not asked.check and len(groups) == 1 and _share_a_pass(groups[0])
-    return Job(work, visitor, name, sentence(asked), image, batch if at_once else None, repr(asked))
+    batches = batch if at_once else None
+    return Job(work, visitor, name, sentence(asked), image=image, batch=batches, key=repr(asked))
 
 
 def _share_a_pass(methods: Sequence[str]) -> bool:
@@ -149,3 +152,24 @@ def joined(parts: Sequence[Any], title: str) -> Payload:
     if len(data) > 1:
         first["provenance"] = {"explanations": [one["provenance"] for one in data]}
     return first
+
+
+def merged(parts: Sequence[Any]) -> Any:
+    """Return one result of several: an explanation with the maps of all methods; the first one of other results."""
+    explanations = [part for part in parts if isinstance(part, saywhy.Explanation)]
+    if len(explanations) < 2:
+        return parts[0]
+    first = explanations[0]
+    return replace(
+        first.with_maps({pair: maps for one in explanations for pair, maps in one.values.items()}),
+        completeness_errors={pair: values for one in explanations for pair, values in one.completeness_errors.items()},
+        metadata=Metadata(
+            first.images,
+            {pair: rows for one in explanations for pair, rows in one.diagnostics.items()},
+            {
+                **first.provenance,
+                "methods": {k: v for one in explanations for k, v in one.provenance["methods"].items()},
+            },
+        ),
+        rerunner=None,
+    )

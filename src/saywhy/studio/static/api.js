@@ -13,13 +13,19 @@ export function make(tag, properties = {}, ...children) {
   return node;
 }
 
+/** The error of an answer, with its status. */
+async function failure(answer) {
+  const { detail } = await answer.json().catch(() => ({}));
+  return Object.assign(new Error(detail ?? `the studio answered ${answer.status}`), { status: answer.status });
+}
+
 /** Call the API; a problem becomes an error with its detail. */
 export async function call(path, options = {}) {
-  const answer = await fetch(path, options);
-  if (answer.status === 204) return null;
-  const data = await answer.json();
-  if (!answer.ok) throw new Error(data.detail ?? `the studio answered ${answer.status}`);
-  return data;
+  const answer = await fetch(path, options).catch(() => {
+    throw new Error("the studio cannot be reached");
+  });
+  if (!answer.ok) throw await failure(answer);
+  return answer.status === 204 ? null : answer.json();
 }
 
 export const post = (path, body) =>
@@ -28,7 +34,7 @@ export const post = (path, body) =>
 /** Yield the data of server-sent events. */
 export async function* events(path) {
   const answer = await fetch(path);
-  if (!answer.ok) throw new Error((await answer.json()).detail);
+  if (!answer.ok) throw await failure(answer);
   const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
   let text = "";
   for (let part = await reader.read(); !part.done; part = await reader.read()) {

@@ -8,10 +8,11 @@ export class Easel {
   /**
    * @param {HTMLCanvasElement} canvas
    * @param {() => {tool: string, erase: boolean, radius: number, blur: boolean}} settings
-   * @param {() => void} changed is called when something was painted.
+   * @param {(stroke: object) => void} painted is called with what was painted.
+   * @param {(text: string) => void} tell says where the brush is, for those who paint by keyboard.
    */
-  constructor(canvas, settings, changed) {
-    Object.assign(this, { canvas, settings, changed, item: null, bitmap: null, live: null, brush: null });
+  constructor(canvas, settings, painted, tell) {
+    Object.assign(this, { canvas, settings, painted, tell, item: null, bitmap: null, live: null, brush: null });
     this.mask = document.createElement("canvas");
     this.layer = document.createElement("canvas");
     this.listen();
@@ -120,13 +121,9 @@ export class Easel {
 
   /** Lift the brush; what was painted counts. A box without an area does not. */
   end() {
-    const painted = this.live;
+    const stroke = this.live;
     this.live = null;
-    if (painted && (!painted.box || (painted.box[0] < painted.box[2] && painted.box[1] < painted.box[3]))) {
-      this.item.strokes.push(painted);
-      this.item.undone = [];
-      this.changed();
-    }
+    if (stroke && (!stroke.box || (stroke.box[0] < stroke.box[2] && stroke.box[1] < stroke.box[3]))) this.painted(stroke);
     this.draw();
   }
 
@@ -175,6 +172,7 @@ export class Easel {
     } else {
       return;
     }
+    this.tell(`Brush ${this.live ? "down" : "up"}, ${Math.round(this.brush[0])} from the left, ${Math.round(this.brush[1])} from the top`);
     event.preventDefault();
   }
 }

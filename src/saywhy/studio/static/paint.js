@@ -9,16 +9,18 @@ const state = { items: [], current: -1, models: [], shown: 0 };
 
 const tool = () => document.querySelector("input[name=tool]:checked").value;
 const settings = () => ({ tool: tool(), erase: at("erase").checked, radius: Number(at("radius").value), blur: at("blur").checked });
-const easel = new Easel(at("canvas"), settings, painted);
+const easel = new Easel(at("canvas"), settings, (stroke) => change([...item().strokes, stroke]), (text) => (at("brush").textContent = text));
 const item = () => state.items[state.current];
 
 // --- images ---------------------------------------------------------------------------------------------------------
 
-/** Add images: each has a name (its path in the folder), and how its pixels are had. */
+/** Add images: each has a name (its path in the folder), a mark of its file, and how its pixels are had. */
 function add(items) {
-  const known = new Map(kept().map((one) => [one.file, one]));
+  const stored = kept();
+  // Strokes of an opened file have no mark: they belong to every file of this name.
+  const known = (one) => stored.find(({ file, mark }) => file === one.file && (!mark || mark === one.mark)) ?? {};
   const fresh = items.filter(({ file }) => !state.items.some((other) => other.file === file));
-  state.items.push(...fresh.map((one) => ({ ...one, strokes: [], undone: [], ...known.get(one.file) })));
+  state.items.push(...fresh.map((one) => ({ strokes: [], ...known(one), ...one, history: [], undone: [] })));
   list();
   if (state.current < 0 && state.items.length) open(0);
 }
@@ -28,7 +30,7 @@ const pathOf = (file) => file.webkitRelativePath.split("/").slice(1).join("/") |
 
 async function examples() {
   const found = await call("/api/examples");
-  add(found.map(({ name }, number) => ({ file: name, example: number })));
+  add(found.map(({ name }, number) => ({ file: name, mark: "example", example: number })));
 }
 
 function list() {
@@ -39,7 +41,9 @@ function list() {
   at("previous").disabled = state.current <= 0;
   at("next").disabled = state.current >= state.items.length - 1;
   at("save-strokes").disabled = !some;
-  at("undo").disabled = at("clear").disabled = at("save-mask").disabled = !item()?.strokes.length;
+  at("undo").disabled = !item()?.history.length && !item()?.strokes.length;
+  at("clear").disabled = at("save-mask").disabled = !item()?.strokes.length;
+  at("forget").hidden = !some;
   at("redo").disabled = !item()?.undone.length;
   at("compare").disabled = !item()?.strokes.length;
 }
@@ -103,31 +107,54 @@ const row = ({ file, width, height, strokes }) => ({ file, width, height, stroke
 
 const record = (items) => ({ ...FORMAT, images: items.map(row) });
 
+const withStrokes = () => state.items.filter(({ strokes }) => strokes.length);
+
+/** Keep strokes in this browser; say so if it does not. */
+function keep(images) {
+  try {
+    localStorage.setItem(KEPT, JSON.stringify({ ...FORMAT, images }));
+  } catch {
+    say(new Error("this browser cannot keep more strokes: save them before you close the page."));
+  }
+}
+
 /** After a change: the lists, and what this browser keeps. */
 function painted() {
   const others = kept().filter((one) => !state.items.some(({ file }) => file === one.file));
-  try {
-    localStorage.setItem(KEPT, JSON.stringify({ ...FORMAT, images: [...others, ...state.items.filter(({ strokes }) => strokes.length).map(row)] }));
-  } catch {
-    // a full or forbidden store: the page still has everything
-  }
+  keep([...others, ...withStrokes().map((one) => ({ ...row(one), mark: one.mark }))]);
   list();
   easel.draw();
 }
 
+/** Change the strokes of the image; what they were can be had again. */
+function change(strokes) {
+  item().history.push(item().strokes);
+  Object.assign(item(), { strokes, undone: [] });
+  painted();
+}
+
 function undo() {
-  if (item()?.strokes.length) item().undone.push(item().strokes.pop());
+  const now = item();
+  if (!now || !(now.history.length || now.strokes.length)) return;
+  now.undone.push(now.strokes);
+  now.strokes = now.history.pop() ?? now.strokes.slice(0, -1); // strokes of an earlier visit go one by one
   painted();
 }
 
 function redo() {
-  if (item()?.undone.length) item().strokes.push(item().undone.pop());
+  const now = item();
+  if (!now?.undone.length) return;
+  now.history.push(now.strokes);
+  now.strokes = now.undone.pop();
   painted();
 }
 
-function clear() {
-  item().undone = item().strokes.splice(0).reverse();
-  painted();
+function forget() {
+  if (!confirm("Remove all strokes of all images from this browser?")) return;
+  for (const one of state.items) Object.assign(one, { strokes: [], history: [], undone: [] });
+  localStorage.removeItem(KEPT);
+  list();
+  easel.draw();
 }
 
 function save(blob, name) {
@@ -137,7 +164,7 @@ function save(blob, name) {
 }
 
 function saveStrokes() {
-  const text = JSON.stringify(record(state.items.filter(({ strokes }) => strokes.length)));
+  const text = JSON.stringify(record(withStrokes()));
   save(new Blob([text], { type: "application/json" }), "hints.json");
 }
 
@@ -147,26 +174,37 @@ async function saveMask() {
   save(await answer.blob(), `${item().file.replaceAll("/", "_").replace(/\.[^.]*$/, "")}.png`);
 }
 
+const isNumbers = (values, count) => Array.isArray(values) && values.length === count && values.every(Number.isFinite);
+
+const isStroke = ({ points, radius, box, matters }) =>
+  typeof matters === "boolean" &&
+  (box ? isNumbers(box, 4) : radius > 0 && Array.isArray(points) && points.length > 0 && points.every((one) => isNumbers(one, 2)));
+
+const isPainted = ({ file, width, height, strokes }) =>
+  typeof file === "string" && width > 0 && height > 0 && Array.isArray(strokes) && strokes.every(isStroke);
+
 /** Take the strokes of a file: of images that are here at once, of others when they are added. */
 async function openStrokes(file) {
   say(null);
+  let images;
   try {
     const found = JSON.parse(await file.text());
-    if (found.format !== FORMAT.format || found.version !== FORMAT.version) throw new SyntaxError();
-    const others = kept().filter((one) => !found.images.some((other) => other.file === one.file));
-    localStorage.setItem(KEPT, JSON.stringify({ ...FORMAT, images: [...others, ...found.images] }));
-    for (const one of found.images) {
-      const here = state.items.find((other) => other.file === one.file);
-      if (here && here.width === undefined) Object.assign(here, one);
-      else if (here && here.width === one.width && here.height === one.height) Object.assign(here, { strokes: one.strokes, undone: [] });
-      else if (here) throw new Error(`${one.file} has ${here.width} × ${here.height} pixels here, but was painted on ${one.width} × ${one.height}.`);
-    }
-    painted();
-    const here = found.images.filter((one) => state.items.some((other) => other.file === one.file)).length;
-    at("where").textContent = `Strokes of ${found.images.length} images read; ${here} of them are here.`;
-  } catch (error) {
-    say(error.message && !(error instanceof SyntaxError) ? error : new Error(`${file.name} is no file of strokes: save one here, or see saywhy.alignment.strokes.`));
+    if (found.format !== FORMAT.format || found.version !== FORMAT.version || !found.images.every(isPainted)) throw new Error();
+    images = found.images;
+  } catch {
+    return say(new Error(`${file.name} is no file of strokes: save one here, or see saywhy.alignment.strokes.`));
   }
+  const here = (one) => state.items.find((other) => other.file === one.file);
+  const other = images.find((one) => here(one)?.width && (here(one).width !== one.width || here(one).height !== one.height));
+  if (other) {
+    const { width, height } = here(other);
+    return say(new Error(`${other.file} has ${width} × ${height} pixels here, but was painted on ${other.width} × ${other.height}.`));
+  }
+  keep([...kept().filter((one) => !images.some(({ file: name }) => name === one.file)), ...images]);
+  const known = images.filter(here);
+  for (const one of known) Object.assign(here(one), { ...row(one), history: [], undone: [] });
+  painted();
+  at("where").textContent = `Strokes of ${images.length} images read; ${known.length} of them are here.`;
 }
 
 // --- agreement ------------------------------------------------------------------------------------------------------
@@ -237,7 +275,8 @@ function resize(factor) {
 }
 
 document.addEventListener("keydown", (event) => {
-  if (event.target.matches("input[type=text], select") || event.altKey) return;
+  // Single letters act only while the painting or its tools have the focus.
+  if (event.altKey || event.target.matches("input[type=text], select") || !(event.target === document.body || event.target.closest(".paint"))) return;
   const key = event.key.toLowerCase();
   if (event.ctrlKey || event.metaKey) {
     if (key !== "z" && key !== "y") return;
@@ -251,7 +290,8 @@ document.addEventListener("keydown", (event) => {
 });
 for (const id of ["files", "folder"]) {
   at(id).addEventListener("change", ({ target }) => {
-    add([...target.files].filter(({ type }) => type.startsWith("image/")).map((file) => ({ file: pathOf(file), blob: file })));
+    const images = [...target.files].filter(({ type }) => type.startsWith("image/"));
+    add(images.map((file) => ({ file: pathOf(file), mark: `${file.size}-${file.lastModified}`, blob: file })));
     target.value = "";
   });
 }
@@ -260,7 +300,7 @@ at("images").addEventListener("change", ({ target }) => open(Number(target.value
 for (const id of ["radius", "blur", "erase"]) at(id).addEventListener("input", () => easel.draw());
 for (const one of document.querySelectorAll("input[name=tool]")) one.addEventListener("change", () => easel.draw());
 const presses = {
-  previous: () => open(state.current - 1), next: () => open(state.current + 1), undo, redo, clear, compare,
+  previous: () => open(state.current - 1), next: () => open(state.current + 1), undo, redo, clear: () => change([]), compare, forget,
   "save-strokes": saveStrokes, "save-mask": saveMask,
 };
 for (const [id, press] of Object.entries(presses)) at(id).addEventListener("click", press);

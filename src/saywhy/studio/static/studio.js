@@ -114,10 +114,13 @@ async function send(entry) {
   if (state.running) return;
   say(null);
   state.running = "beginning";
+  state.stopped = false;
   working(true);
   try {
     for (const run of entry.runs) {
+      if (state.stopped) break;
       run.id = state.running = (await post(`/api/${entry.verb}`, run.body)).id;
+      if (state.stopped) await stop();
       if (!(await follow(run.id, entry))) break;
     }
   } catch (error) {
@@ -148,11 +151,12 @@ function working(on) {
   at("stop").hidden = !on;
   at("bar").hidden = !on;
   at("go").disabled = on || !state.image;
-  if (!on) at("progress").textContent = "";
+  if (!on) at("progress").textContent = state.stopped ? "Stopped." : "Done.";
 }
 
 async function stop() {
-  if (state.running) await call(`/api/results/${state.running}`, { method: "DELETE" }).catch(say);
+  state.stopped = true;
+  if (state.running !== "beginning") await call(`/api/results/${state.running}/stop`, { method: "POST" }).catch(say);
 }
 
 // --- the result -----------------------------------------------------------------------------------------------------
@@ -206,7 +210,9 @@ function showHistory(shown) {
   const every = state.results.flatMap(({ runs }) => runs.map(({ id }) => id)).filter(Boolean);
   const query = every.map((id) => `result=${encodeURIComponent(id)}`).join("&");
   const all = make("a", { href: `/api/page?${query}`, download: "" }, "Save all as one page");
+  const focused = [...at("history").children].indexOf(document.activeElement);
   at("history").replaceChildren(...buttons, all);
+  at("history").children[focused]?.focus();
   at("history").hidden = state.results.length < 2;
 }
 

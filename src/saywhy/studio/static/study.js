@@ -3,7 +3,8 @@
 import { at, call, make, post, say } from "/static/api.js";
 
 const link = location.pathname.split("/").at(-1);
-const place = `/api/studies/${encodeURIComponent(link)}/raters`;
+const study = `/api/studies/${encodeURIComponent(link)}`;
+const place = `${study}/raters`;
 const KEPT = `saywhy-study-${link}`; // the rater's key stays in this browser, so that he or she can go on later
 
 const ABOUT = {
@@ -26,16 +27,28 @@ function part(id) {
 
 async function start() {
   state.rater = localStorage.getItem(KEPT);
-  const known = state.rater && (await call(`${place}/${state.rater}`).catch(() => null));
-  if (!known) {
-    state.rater = (await post(place, {})).rater;
-    localStorage.setItem(KEPT, state.rater);
-  }
-  const now = known ?? (await call(`${place}/${state.rater}`));
-  if (now.done) return show(now);
-  at("about").textContent = `${ABOUT[now.kind]} There are ${now.all} of them.`;
+  const now = state.rater && (await following());
+  if (now) return show(now);
+  const { kind, all } = await call(study);
+  at("about").textContent = `${ABOUT[kind]} There are ${all} of them.`;
   part("intro");
-  at("begin").addEventListener("click", () => show(now));
+  at("begin").addEventListener("click", () => begin().catch(say));
+}
+
+/** What this rater sees next; nothing if the study does not know the rater (any more). */
+function following() {
+  return call(`${place}/${state.rater}`).catch((error) => {
+    if (error.status === 404) return null;
+    throw error;
+  });
+}
+
+/** Take a place in the study. */
+async function begin() {
+  say(null);
+  state.rater = (await post(place, {})).rater;
+  localStorage.setItem(KEPT, state.rater);
+  show(await following());
 }
 
 /** Show the next item, or the end. */
@@ -56,6 +69,7 @@ function show({ kind, done, all, next }) {
     return make("figure", {}, image, ...(trust ? [make("figcaption", {}, `Model ${"AB"[side]}`)] : []));
   });
   at("maps").replaceChildren(...figures);
+  const loads = [...at("maps").querySelectorAll("img")].map((image) => image.decode());
   const answers = next.options.length ? next.options.map((text, index) => [index, text]) : POINTS;
   at("answers").replaceChildren(
     ...answers.map(([choice, text], number) =>
@@ -64,6 +78,18 @@ function show({ kind, done, all, next }) {
   );
   part("item");
   at("question").focus();
+  ready(loads, next).catch(say);
+}
+
+/** Allow answers, and begin to count the time, when the maps are there. */
+async function ready(loads, item) {
+  const buttons = [...at("answers").children];
+  for (const one of buttons) one.disabled = true;
+  await Promise.all(loads).catch(() => {
+    throw new Error("a map could not be loaded. Reload the page.");
+  });
+  if (state.shown !== item) return;
+  for (const one of buttons) one.disabled = false;
   state.since = performance.now();
 }
 

@@ -30,8 +30,8 @@ DEFAULT_METHODS = ("model-attention", "hirescam")
 often, the first for models that have attention only."""
 
 METHOD_NOTE = (
-    "The model’s own attention and HiResCAM by default: their peaks are on the object of 80 % and 67 % of the words of "
-    "Toybox (Grad-CAM 37 %, docs/claims-language.md)."
+    "The model’s own attention and HiResCAM by default: their peaks are on the object of 80 % and 69 % of the words of "
+    "Toybox (Grad-CAM 38 %, docs/claims-language.md)."
 )
 
 
@@ -142,7 +142,7 @@ def caption(
         image: one image, as for :func:`saywhy.explain`.
         text: the caption to explain; None explains the model's own caption.
         method: one method name or several; None is the model's own attention, if it has any, and HiResCAM: on Toybox
-            their peaks are on the object of 0.80 and 0.67 of the words, Grad-CAM's of 0.37 (docs/claims-language.md).
+            their peaks are on the object of 0.80 and 0.69 of the words, Grad-CAM's of 0.38 (docs/claims-language.md).
         count: the number of captions to generate; the first is explained.
         settings: as for :func:`saywhy.explain`.
 
