@@ -85,9 +85,9 @@ def test_a_planted_difference_is_found(planted: Planted):
     assert pair.low > 0
     said = sentences(result)
     assert said[0].startswith("a: 0.9")
-    assert "above guessing" in said[0]
+    assert "above chance" in said[0]
     assert "b: " in said[1]
-    assert "not distinguishable from guessing" in said[1]
+    assert "not distinguishable from chance" in said[1]
     assert said[2].startswith("a is higher than b")
 
 

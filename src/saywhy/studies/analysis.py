@@ -21,7 +21,7 @@ LEAST_UNITS = 5
 """Raters and images from which on an interval is given: fewer say nothing of others."""
 
 NOTHING: Mapping[StudyKind, float] = {"trust": 0.0, "discrimination": 0.5}
-"""The score of raters who learn nothing from a map: no preference, or guessing."""
+"""The score of raters who learn nothing from a map: no preference, or chance."""
 
 PAPER: Mapping[StudyKind, Mapping[str, float]] = {
     "trust": {"guided-backprop": 1.00, "guided-gradcam": 1.27},
@@ -99,8 +99,8 @@ def value_of(item: StudyItem, answer: Answer) -> float:
 def analyse(study: Study, answers: Sequence[Answer], resamples: int = RESAMPLES) -> StudyResult:
     """Analyse the answers of a study.
 
-    A rater is left out who fails half or more of the attention checks that he or she has answered: of two checks with
-    two options a rater who guesses passes both in one of four cases. Intervals resample raters and images, both of them
+    A rater is left out who fails half or more of the attention checks that he or she has answered: with two options,
+    random answers pass two checks one time in four. Intervals resample raters and images, both of them
     (:func:`saywhy.statistics.crossed_bootstrap_distribution`): an image is the unit of the items, because its two
     classes and its methods are shown of the same image.
 

@@ -14,7 +14,7 @@ from saywhy.studies.study import Study, StudyDesign, StudyItem
 LINK = 16
 """Bytes of the random part of a study's link."""
 
-Block = tuple[tuple[str, bool], ...]
+RaterBlock = tuple[tuple[str, bool], ...]
 """What a rater sees, in order: keys of items and attention checks, and whether both sides are swapped."""
 
 
@@ -80,7 +80,7 @@ def shown_to(study: Study, place: int) -> tuple[Shown, ...]:
     return tuple(Shown(items[key], swapped) for key, swapped in study.blocks[place])
 
 
-def assign(design: StudyDesign, items: Sequence[StudyItem], checks: Sequence[StudyItem]) -> tuple[Block, ...]:
+def assign(design: StudyDesign, items: Sequence[StudyItem], checks: Sequence[StudyItem]) -> tuple[RaterBlock, ...]:
     """Return what each rater sees.
 
     Every item is seen by as many raters as any other, but for one. A rater sees an item at most once, and an image and

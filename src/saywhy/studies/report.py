@@ -30,7 +30,7 @@ def sentences(result: StudyResult) -> list[str]:
         who = "All" if result.simulated == result.raters else f"{result.simulated} of {result.raters}"
         found.append(f"{who} raters are simulated: this says nothing about people.")
     for one in result.scores:
-        level = f"{'no preference' if kind == 'trust' else 'guessing'} ({NOTHING[kind]:g})"
+        level = f"{'no preference' if kind == 'trust' else 'chance'} ({NOTHING[kind]:g})"
         if one.low is None or one.high is None:
             found.append(f"{one.method}: {one.score:.2f}; {TOO_FEW}.")
             continue
