@@ -48,7 +48,7 @@ from research.claims.decoders import (
 from research.claims.language_networks import SeededModel, captioner
 from research.claims.maps import MapMeasurements
 from research.claims.measure import table
-from research.claims.multiple_testing import RULES, resolved
+from research.claims.multiple_testing import RULES, counted, resolved
 from research.claims.parallel import WORKERS, run_jobs
 from research.claims.section import run, scaled, zeros_allowed
 from saywhy.metrics.diversity import map_distance
@@ -291,7 +291,7 @@ class DecoderResults:
 
 HEAD = """# Claims of the Diverse Beam Search paper, in Toybox
 
-Made by `python -m research.claims.diverse_captions{share}` in {minutes:.1f} minutes ({trained}), {workers} networks in
+Made by `python -m research.claims.diverse_captions{share}` in {minutes:.1f} minutes ({trained}), {parallel} in
 parallel. {seeds} networks (`toybox:captioner`, and ones trained from other seeds for two fifths as long, with the same
 trunk) caption {each} scenes each of two, three and four objects; every decoder generates {beams} captions a scene.
 Captions are ranked by log-probability without length normalisation; in the last three rows, as in the library's own
@@ -337,7 +337,7 @@ def report(progress: Progress, share: float = 1.0, seeds: int = SEEDS, workers: 
         share="" if share == 1 else f" --share {share}",
         minutes=(perf_counter() - begin) / 60,
         trained=f"{trained / 60:.1f} of them training" if trained > 60 else "its networks had been trained before",
-        workers=workers,
+        parallel=counted(workers, "network", "networks"),
         seeds=seeds,
         each=scaled(EACH, share),
         beams=BEAMS,

@@ -35,7 +35,7 @@ from research.claims.decoders import (
 )
 from research.claims.language_networks import SeededModel, questioner
 from research.claims.maps import MapMeasurements
-from research.claims.multiple_testing import RULES, resolved
+from research.claims.multiple_testing import RULES, counted, resolved
 from research.claims.parallel import WORKERS, run_jobs
 from research.claims.question_decoders import EVERYBODY, MAPPED, candidates, opening_only
 from research.claims.question_tables import OBJECT_COUNTS, OPENING, QuestionResults
@@ -174,7 +174,7 @@ def _measure_openings(
 
 HEAD = """# Claims of the Diverse Beam Search paper on questions, in Toybox
 
-Made by `python -m research.claims.diverse_questions{share}` in {minutes:.1f} minutes ({trained}), {workers} networks in
+Made by `python -m research.claims.diverse_questions{share}` in {minutes:.1f} minutes ({trained}), {parallel} in
 parallel. {seeds} question generators (`toybox:questioner`, and ones trained from other seeds for two fifths as long,
 with the same trunk) ask about {each} scenes each of two, three and four objects; every decoder generates {beams}
 questions a scene, ranked by log-probability without length normalisation. *Types*: the number of different beginnings
@@ -219,7 +219,7 @@ def report(progress: Progress, share: float = 1.0, seeds: int = SEEDS, workers: 
         share="" if share == 1 else f" --share {share}",
         minutes=(perf_counter() - begin) / 60,
         trained=f"{trained / 60:.1f} of them training" if trained > 60 else "its networks had been trained before",
-        workers=workers,
+        parallel=counted(workers, "network", "networks"),
         seeds=seeds,
         each=scaled(EACH, share),
         beams=BEAMS,

@@ -21,7 +21,7 @@ from research.claims.decoder_measures import FIRST, best_of, measures_of
 from research.claims.decoders import BEAM, BEAMS, Decoder, beams
 from research.claims.maps import MapMeasurements
 from research.claims.measure import table
-from research.claims.multiple_testing import RULES, resolved
+from research.claims.multiple_testing import RULES, counted, resolved
 from research.claims.parallel import WORKERS, run_jobs
 from research.claims.question_decoders import DIVERSE, EVERYBODY, GROUPED, OTHERS, candidates
 from research.claims.section import run, scaled
@@ -174,7 +174,7 @@ class TranslationResults:
 
 HEAD = """# Translation with diverse beam search, in a made-up language pair
 
-Made by `python -m research.claims.translation{share}` in {minutes:.1f} minutes, {workers} networks in parallel. {seeds}
+Made by `python -m research.claims.translation{share}` in {minutes:.1f} minutes, {parallel} in parallel. {seeds}
 small BARTs (transformers) were trained for {steps} steps; the loss of a translation was {loss} nats at the end, that of
 the languages is 4.28. Every word has two or three translations, each as likely as the others. Every decoder makes
 {beams} translations, ranked by log-probability. *Synonyms shown*: the share of the translations of all words of a
@@ -201,7 +201,7 @@ def report(progress: Progress, share: float = 1.0, seeds: int = SEEDS, workers: 
     head = HEAD.format(
         share="" if share == 1 else f" --share {share}",
         minutes=(perf_counter() - begin) / 60,
-        workers=workers,
+        parallel=counted(workers, "network", "networks"),
         seeds=seeds,
         steps=max(100, round(STEPS * share)),
         loss=", ".join(f"{loss:.2f}" for _, _, loss in parts),
