@@ -17,7 +17,7 @@ COOKIE, TOKEN_COOKIE = "saywhy_visitor", "saywhy_token"
 
 MINUTE = 60.0
 
-COOKIES = 30
+COOKIES = 100
 """New visitors of one address in a minute; more share the turns of the address."""
 
 OF_ADDRESS = 5
