@@ -42,6 +42,7 @@ bench: .venv/dev.stamp
 	$(BIN)/python -m research.benchmarks.decoding --out docs/benchmarks-decoding.md
 	$(BIN)/python -m research.benchmarks.hints --out docs/benchmarks-hints.md
 	$(BIN)/python -m research.benchmarks.counting --out docs/benchmarks-counting.md
+	$(BIN)/python -m research.benchmarks.studio --out docs/benchmarks-studio.md
 
 claims: .venv/dev.stamp
 	$(BIN)/python -m research.claims.language --out docs/claims-language.md
