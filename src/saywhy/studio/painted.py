@@ -13,9 +13,8 @@ from starlette.concurrency import run_in_threadpool
 from torch.nn.functional import interpolate
 
 from saywhy.alignment.strokes import PaintedImage, draw, pixels_tested, strokes_of
-from saywhy.errors import InputError, SaywhyError
+from saywhy.errors import InputError
 from saywhy.metrics.human_attention import agreement_with_people
-from saywhy.studio.problems import problem_of
 from saywhy.view.protocols import grids, with_notes
 
 T = TypeVar("T")
@@ -111,10 +110,7 @@ async def use_painted(turn: asyncio.Semaphore, record: Any, use: Callable[[Paint
     """Return what is made of the strokes of an image, in a thread, when it is its turn.
 
     Raises:
-        Problem: the strokes are malformed, or nothing can be made of them.
+        InputError: the strokes are malformed, or nothing can be made of them.
     """
-    try:
-        async with turn:
-            return await run_in_threadpool(lambda: use(painted_image(record)))
-    except SaywhyError as error:
-        raise problem_of(error) from error
+    async with turn:
+        return await run_in_threadpool(lambda: use(painted_image(record)))

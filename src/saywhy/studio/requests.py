@@ -46,18 +46,14 @@ def add_tasks(app: FastAPI, studio: Studio) -> None:
             name: tuple(value) if isinstance(value, list) else value
             for name, value in body.model_dump(exclude={"image"}).items()
         }
-        try:
-            key, job = await run_in_threadpool(
-                studio.submit, Ask(task=task, **given), body.image, request.state.visitor
-            )
-        except Exception as error:
-            raise problem_of(error) from error
+        asked = Ask(task=task, **given)
+        key, job = await run_in_threadpool(studio.submit, asked, body.image, request.state.visitor)
         begin = time.monotonic()
         while job.state not in ENDED and time.monotonic() - begin < wait:
             await asyncio.sleep(POLL)
         status = 200 if job.state in ENDED else 202
         return Response(
-            _dump(await run_in_threadpool(_state, key, job)),
+            await run_in_threadpool(_state, key, job),
             status,
             {"Location": f"/api/results/{key}"},
             "application/json",
@@ -97,15 +93,15 @@ def _progress(job: Job) -> dict[str, Any]:
     }
 
 
-def _state(key: str, job: Job) -> dict[str, Any]:
-    """Return a request as data: its state, its progress, and the data of the viewer of the parts that are ready."""
+def _state(key: str, job: Job) -> bytes:
+    """Return a request as JSON: its state, its progress, and the data of the viewer of the parts that are ready."""
     found: dict[str, Any] = {"id": key, **_progress(job)}
     if job.parts:
         found["result"] = joined(list(job.parts), job.title)
     if job.error is not None:
         problem = problem_of(job.error)
         found["problem"] = record(problem.status, problem.detail)
-    return found
+    return _dump(found)
 
 
 def _dump(value: Any) -> bytes:
@@ -126,7 +122,7 @@ def add_results(app: FastAPI, studio: Studio) -> None:
     @app.get("/api/results/{key}", tags=["results"])
     async def result(key: str) -> Response:
         """The state of a request, and what is ready of its result."""
-        return Response(_dump(await run_in_threadpool(_state, key, job_of(key))), media_type="application/json")
+        return Response(await run_in_threadpool(_state, key, job_of(key)), media_type="application/json")
 
     @app.get("/api/results/{key}/events", tags=["results"])
     async def events(key: str) -> StreamingResponse:
