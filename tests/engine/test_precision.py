@@ -74,6 +74,33 @@ def test_fastest_form_is_cached_until_a_weight_changes():
     assert fastest(model, x) is not first
 
 
+@pytest.mark.parametrize("faster", [False, True])
+def test_sizes_that_take_turns_are_timed_once_each_and_share_the_copy(faster, monkeypatch):
+    model, timed = trained(Folding), []
+
+    def seconds(module, inputs):
+        timed.append(len(inputs))
+        return 0.5 if faster and module is not model else 1.0
+
+    monkeypatch.setattr(precision, "_seconds", seconds)
+    parts = [torch.randn(size, 3, 12, 12) for size in (4, 3)]  # a batch of 7 in parts of 4
+    first = [fastest(model, part).module for part in parts]
+    assert (first[0] is model) is not faster
+    assert first[1] is first[0]
+    before = timed.copy()
+    assert set(before) == {4, 3}
+    assert [fastest(model, part).module for part in parts * 2] == first * 2
+    assert timed == before
+
+
+def test_a_model_that_sees_many_sizes_remembers_few(monkeypatch):
+    model = trained(Folding)
+    monkeypatch.setattr(precision, "_seconds", lambda *_: 1.0)
+    for size in range(1, 2 * precision.MOST_SIZES):
+        fastest(model, torch.randn(size, 3, 12, 12))
+    assert len(precision._known[model].chosen) == precision.MOST_SIZES
+
+
 @pytest.mark.parametrize("form", ["batch norm folded", "batch norm folded, channels-last"])
 def test_faster_form_gives_equal_maps_and_a_diagnostic(form, monkeypatch):
     model, x = trained(Folding), torch.randn(2, 3, 12, 12)

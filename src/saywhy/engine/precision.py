@@ -8,7 +8,7 @@ they are timed once on the user's own input, and the fastest is kept.
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
@@ -46,13 +46,31 @@ class ModelVariant:
 
 _PURPOSE = "there is no faster form of it"
 
-_fastest_variants: "WeakKeyDictionary[nn.Module, tuple[Any, ModelVariant | None]]" = WeakKeyDictionary()
+MOST_SIZES = 8
+"""Shapes of inputs whose fastest variant is remembered of one model; a batch in parts has two."""
+
+
+@dataclass
+class _Known:
+    """What was found of a model, as it is built now and with the weights it has now.
+
+    Attributes:
+        version: of the weights, with the names of the watched layers.
+        chosen: by the shapes of the inputs the fastest variant; None for the model itself, which its own entry would
+            keep alive for ever.
+    """
+
+    version: Any
+    chosen: dict[Any, ModelVariant | None] = field(default_factory=dict)
+
+
+_known: "WeakKeyDictionary[nn.Module, _Known]" = WeakKeyDictionary()
 
 
 def fastest(model: nn.Module, inputs: Any, watched: Sequence[str] = ()) -> ModelVariant:
     """The variant of a model that runs fastest on this machine with these inputs.
 
-    Measured once, and again when the weights, the shape of the inputs or the watched layers have changed.
+    Measured once for each shape of the inputs, and again when the weights or the watched layers have changed.
 
     Args:
         model: any module; it is copied, never changed.
@@ -60,25 +78,33 @@ def fastest(model: nn.Module, inputs: Any, watched: Sequence[str] = ()) -> Model
         watched: names of layers whose outputs are needed; the copy keeps these outputs.
     """
     shapes = tuple(tuple(t.shape) for t in tree.tensors(inputs))
-    weights = tuple((id(t), content_version(t)) for t in traverse.tensors(model))
-    version = (shapes, tuple(watched), weights)
-    own_form = ModelVariant("as it is", model, lambda given: given, 1.0)
-    if model in _fastest_variants and _fastest_variants[model][0] == version:
-        return _fastest_variants[model][1] or own_form
-    inputs = tree.escape_inference(inputs)
+    version = (tuple(watched), tuple((id(t), content_version(t)) for t in traverse.tensors(model)))
+    known = _known.get(model)
+    if known is None or known.version != version:
+        known = _known[model] = _Known(version)
+    if shapes not in known.chosen:
+        best = _timed(model, inputs, watched)
+        if len(known.chosen) == MOST_SIZES:
+            del known.chosen[next(iter(known.chosen))]
+        # One copy serves all shapes.
+        alike = (one for one in known.chosen.values() if one and best and one.name == best.name)
+        known.chosen[shapes] = next(alike, best)
+    return known.chosen[shapes] or ModelVariant("as it is", model, lambda given: given, 1.0)
+
+
+def _timed(model: nn.Module, inputs: Any, watched: Sequence[str]) -> ModelVariant | None:
+    """Time the variants, and return the fastest; None if the model itself is."""
+    inputs, best = tree.escape_inference(inputs), None
     with exclusive_run(model), torch.inference_mode(False), torch.no_grad():
         own = _seconds(model, inputs)
-        best = own_form
         with contextlib.suppress(ModelError):  # it cannot be copied
             for name, module, prepare in _variants(model, inputs, watched):
                 try:
                     speed = _seconds(module, prepare(inputs)) / own
                 except tree.CallFailed:
                     continue  # an operation that this form does not have
-                if speed < best.speed:
+                if speed < (1.0 if best is None else best.speed):
                     best = ModelVariant(name, module, prepare, speed)
-    # The model itself is not stored in its own entry, which would keep it alive for ever.
-    _fastest_variants[model] = (version, None if best is own_form else best)
     return best
 
 
