@@ -15,7 +15,6 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated, Any
 
 import torch
@@ -24,6 +23,8 @@ from torch import Tensor, nn
 
 import saywhy
 from research.benchmarks.cost import CONSOLE, Row, formatted, inference, machine, peak_memory, ratios, report
+from research.options import Out, Repeats
+from saywhy.engine.precision import has_bfloat16
 from saywhy.methods import METHODS
 
 LAYER = "layer4"
@@ -118,7 +119,9 @@ def score(repeats: int) -> list[Row]:
     what = "Score-CAM, resnet18, in plain passes of 512 images"
     rows = _rows(what, plain, {"saywhy": ours("exact"), **peer}, repeats, "at most 1.1")
     fast = "Score-CAM, resnet18, precision='fast'"
-    calls = {"saywhy": ours("fast"), "plain passes in bfloat16": _batches(_network("resnet18"), 512, form=_in_bfloat16)}
+    calls = {"saywhy": ours("fast")}
+    if has_bfloat16(torch.device("cpu")):
+        calls["plain passes in bfloat16"] = _batches(_network("resnet18"), 512, form=_in_bfloat16)
     values = ratios(peer["pytorch-grad-cam"], calls, min(repeats, PEER_TURNS))
     return [
         *rows,
@@ -236,8 +239,8 @@ def page(rows: list[Row], repeats: int) -> str:
 
 def main(
     only: Annotated[list[str] | None, typer.Option(help=f"Parts: {', '.join(PARTS)}.")] = None,
-    repeats: Annotated[int, typer.Option(min=1, help="Number of repeats of each measurement.")] = 5,
-    out: Annotated[Path | None, typer.Option(help="Write the table to this page.")] = None,
+    repeats: Repeats = 5,
+    out: Out = None,
 ) -> None:
     """Measure the cost of perturbation and path methods."""
     report(PARTS, only, repeats, page, out)
