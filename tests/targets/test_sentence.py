@@ -75,6 +75,27 @@ def test_captions_of_different_lengths_are_padded(model, image):
     assert not together.scores[1, 2:].any()
 
 
+@pytest.mark.parametrize("target", [Words(), Words((0, 4)), [Words(), Sentence()], 2 * Words() - Sentence()])
+@pytest.mark.parametrize("method", ["gradcam", "occlusion"])
+def test_shorter_captions_are_the_same_one_by_one(model, image, target, method):
+    images = torch.cat([image, image.flip(3)])
+    given = {"image": images, "caption": ["a red cat and a mug", "a mug"]}
+    settings = {"layer": "trunk", "relu": False} if method == "gradcam" else {}
+    together, alone = (saywhy.explain(model, given, target, method, batch_size=size, **settings) for size in (None, 1))
+    assert alone.targets == together.targets
+    torch.testing.assert_close(alone.scores, together.scores)
+    torch.testing.assert_close(alone.maps, together.maps, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_captions_of_different_lengths_can_be_checked(model, image):
+    images = torch.cat([image, image.flip(3)])
+    together = explain(model, images, ["a red cat and a mug", "a mug"], [Sentence(), Words()])
+    verdicts = saywhy.check(together).verdicts
+    assert [len(row) for row in verdicts] == [7, 7]
+    assert len(verdicts[0][0].results) == len(verdicts[1][0].results)
+
+
 def test_words_can_be_selected_contrasted_and_negated(model, image):
     e = explain(model, image, "a red cat", [Words((1,)), Words((2,)) - Words((0,)), -Sentence()])
     assert e.targets == [["red", "cat - a", "-a red cat"]]

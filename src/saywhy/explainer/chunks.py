@@ -28,6 +28,8 @@ def run_in_parts(runner: "Runner", batch: Batch, size: int | None) -> list["Batc
     A part that does not fit into memory is halved.
     """
     most = min(size or chunk_size(runner, batch), batch.size)
+    if most < batch.size and runner.config.target.spans_samples:
+        runner = runner.with_resolved_target(batch)
     room, results, start = MemoryBudget(), [], 0
     while start < batch.size:
         stop = min(start + room.at_most(most), batch.size)

@@ -1,7 +1,7 @@
 """Targets of captioning models: log-probabilities of words and of whole captions."""
 
 from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -50,9 +50,20 @@ class Words(Target):
 
     Args:
         numbers: the indices of the explained words, from 0; None is all.
+        length: the number of words of the longest caption, for captions that are seen without it; None is that of the
+            longest of these captions.
     """
 
     numbers: tuple[int, ...] | None = None
+    length: int | None = None
+
+    @property
+    def spans_samples(self) -> bool:
+        return self.length is None
+
+    def resolved(self, output: ModelOutput) -> Target:
+        _, words = _caption(output)
+        return replace(self, length=self._length(words))
 
     def output_keys(self) -> Iterator[Hashable]:
         return iter(("words",))
@@ -60,7 +71,8 @@ class Words(Target):
     def evaluate(self, output: ModelOutput) -> TargetScores:
         log_probabilities, words = _caption(output)
         numbers = self._numbers(words)
-        length = words.shape[1]
+        length = self._length(words)
+        log_probabilities = _padded(log_probabilities, length)
         texts = [_caption_words(row, output.labels) + [""] * length for row in words]
         names = [[text[n] for n in numbers] for text in texts]
         index = torch.tensor(list(numbers), device=log_probabilities.device)
@@ -70,11 +82,14 @@ class Words(Target):
 
     def attention(self, output: ModelOutput) -> Tensor:
         attended, words = _word_attention(output)
-        return attended[:, list(self._numbers(words))]
+        return _padded(attended, self._length(words))[:, list(self._numbers(words))]
+
+    def _length(self, words: Tensor) -> int:
+        return max(self.length or 0, int((words != 0).sum(1).max()))
 
     def _numbers(self, words: Tensor) -> Sequence[int]:
         """Return the indices of the explained words."""
-        length = int((words != 0).sum(1).max())
+        length = self._length(words)
         numbers = range(length) if self.numbers is None else self.numbers
         wrong = [n for n in numbers if not 0 <= n < length]
         if wrong or not numbers:
@@ -102,6 +117,12 @@ def _word_attention(output: ModelOutput) -> tuple[Tensor, Tensor]:
     """Return the attention of every word [batch, word, *space], zero behind the end, and the words [batch, word]."""
     attended, (_, words) = attention_of(output)[:, :-1], _caption(output)
     return attended * (words != 0).to(attended)[(..., *[None] * (attended.ndim - 2))], words
+
+
+def _padded(values: Tensor, length: int) -> Tensor:
+    """Return the values of words [batch, word, ...] with zeros behind, for at least so many words."""
+    missing = values.new_zeros(len(values), max(0, length - values.shape[1]), *values.shape[2:])
+    return torch.cat([values, missing], 1)
 
 
 def _caption_words(words: Tensor, labels: Sequence[str] | None) -> list[str]:

@@ -52,6 +52,11 @@ class Target(abc.ABC):
         """Return the target with its classes fixed: the top class of this output stays the target for other outputs."""
         return self
 
+    @property
+    def spans_samples(self) -> bool:
+        """Whether what is explained of a sample depends on the others, until the target is resolved on all of them."""
+        return False
+
     def output_keys(self) -> Iterator[Hashable]:
         """Yield keys of the parts that read the output itself instead of class scores; equal keys, equal readings."""
         return iter(())
@@ -202,6 +207,10 @@ class TargetSum(Target):
     def resolved(self, output: ModelOutput) -> Target:
         return TargetSum(tuple((weight, part.resolved(output)) for weight, part in self.terms))
 
+    @property
+    def spans_samples(self) -> bool:
+        return any(part.spans_samples for _, part in self.terms)
+
     def output_keys(self) -> Iterator[Hashable]:
         return (key for _, part in self.terms for key in part.output_keys())
 
@@ -294,6 +303,10 @@ class TargetList(Target):
 
     def resolved(self, output: ModelOutput) -> Target:
         return TargetList(tuple(part.resolved(output) for part in self.parts))
+
+    @property
+    def spans_samples(self) -> bool:
+        return any(part.spans_samples for part in self.parts)
 
     def output_keys(self) -> Iterator[Hashable]:
         return (key for part in self.parts for key in part.output_keys())

@@ -35,6 +35,10 @@ class TopCounts(Target):
         whole_number("k", self.k, 1, error=TargetError)
         Count(threshold=self.threshold)  # checks it
 
+    @property
+    def spans_samples(self) -> bool:
+        return True
+
     def output_keys(self) -> Iterator[Hashable]:
         return iter(((type(self), self.k, self.threshold),))
 
