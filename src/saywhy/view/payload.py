@@ -380,7 +380,7 @@ def _map(
         "values": _base64(grid.astype("<f4").tobytes()),
         "diagnostics": [_diagnostic(one) for one in found[sample][target]] if found else [],
         "verdict": verdict_entry(notes.verdict(sample, target, method, layer)),
-        "check": check_command(explanation.provenance, source.name, "" if word else name, method),
+        "check": check_command(explanation.provenance, source.name, "" if word else name, method, notes.in_python),
         "peak": list(point) if point else None,
         "box": _box_at(grid, source.crop_box, source.image.size, shown),
     }

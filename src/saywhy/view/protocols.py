@@ -100,6 +100,7 @@ class Notes:
         map_distances: [batch, 1] by (method, layer), the mean distance between the maps of the targets.
         target_notes: a line for every target, shown with its maps; empty where there is none.
         method_note: why the method was chosen, if the user gave none.
+        in_python: how the explanation is named that :func:`saywhy.check` takes, where no command can test the maps.
         tested: [batch][target] by (method, layer), the verdicts of :func:`saywhy.check`; without one a map counts as
             not tested.
     """
@@ -110,6 +111,7 @@ class Notes:
     map_distances: Mapping[tuple[str, str], Tensor] = field(default_factory=dict)
     target_notes: Sequence[str] = ()
     method_note: str = ""
+    in_python: str = ""
     tested: Mapping[tuple[str, str], Sequence[Sequence["VerdictLike"]]] = field(default_factory=dict)
 
     def of_target(self, target: int) -> str:

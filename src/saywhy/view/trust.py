@@ -44,7 +44,7 @@ def verdict_entry(verdict: VerdictLike | None) -> VerdictEntry | None:
     return {"passed": verdict.passed, "summary": verdict.summary, "checks": checks}
 
 
-def check_command(provenance: Mapping[str, Any], image: str, target: str, method: str) -> str:
+def check_command(provenance: Mapping[str, Any], image: str, target: str, method: str, in_python: str = "") -> str:
     """Return what tests a map: a command, or a call in Python where the command line cannot name the model.
 
     Args:
@@ -52,6 +52,8 @@ def check_command(provenance: Mapping[str, Any], image: str, target: str, method
         image: the name of the image; for a question " · " and the question behind it.
         target: the target of the map; empty if no command can name it, as a word of a caption.
         method: the method of the map.
+        in_python: how the explanation of a generated text is named, which no command can test; empty for
+            others. ``{method!r}`` in it stands for the method.
 
     >>> check_command({"model": "torchvision:resnet50"}, "a b.jpg", "tiger cat", "gradcam")
     "saywhy check 'a b.jpg' --model torchvision:resnet50 --target 'tiger cat' --method gradcam"
@@ -63,8 +65,8 @@ def check_command(provenance: Mapping[str, Any], image: str, target: str, method
     "saywhy.check(e, method='layercam').save('check.html')"
     """
     model = str(provenance.get("model", ""))
-    if not target or not _ON_THE_COMMAND_LINE.fullmatch(model):
-        return f"saywhy.check(e, method={method!r}).save('check.html')"
+    if in_python or not target or not _ON_THE_COMMAND_LINE.fullmatch(model):
+        return f"saywhy.check({(in_python or 'e').format(method=method)}, method={method!r}).save('check.html')"
     file, _, question = image.partition(" · ")
     given = {option: str(value).split("\n") for option, value in dict(provenance.get("given") or {}).items()}
     known = given.keys() <= CHECK_TAKES and len(given.get("layer", ())) < 2

@@ -277,6 +277,17 @@ def test_a_result_is_written_and_read(tmp_path):
         CountExplanation.load(tmp_path / "b.npz")
 
 
+def test_a_page_says_that_nothing_was_counted(tmp_path):
+    model = counter(bias=-5.0)
+    with torch.no_grad():
+        model.module.head.output.bias.fill_(-5.0)
+    found = saywhy.count(model, picture(), ["cat"], **SETTINGS)
+    assert found.total == 0
+    assert "Nothing was counted: the count of every class is 0." in found.save(tmp_path / "a.html").read_text()
+    counted = saywhy.count(counter(), picture(), ["cat"], **SETTINGS)
+    assert "Nothing was counted" not in counted.save(tmp_path / "b.html").read_text()
+
+
 def test_glances_have_one_cell_and_regressions_none():
     assert saywhy.count(counter(grid=1), picture(), method="saliency").cells.shape == (3, 1, 1)
 

@@ -59,6 +59,11 @@ class CaptionExplanation:
         """The indices of the targets that are words."""
         return tuple(range(1, 1 + len(self.words)))
 
+    @property
+    def in_python(self) -> str:
+        """How the explanation is named that :func:`saywhy.check` takes."""
+        return "e.explanation"
+
     def save(self, path: "str | Path", **look: Any) -> Path:
         """Write a page, the overlays or the maps; formats and ``look`` as for :meth:`saywhy.Explanation.save`."""
         task = {"kind": "caption", "words": self.words, "captions": self.captions, "unknown_words": self.unknown_words}
@@ -97,6 +102,11 @@ class CaptionsExplanation:
     def side_by_side(self) -> bool:
         """True: the maps of the captions are shown side by side."""
         return True
+
+    @property
+    def in_python(self) -> str:
+        """How the explanation is named that :func:`saywhy.check` takes: that of one caption."""
+        return "saywhy.caption(model, image, caption, {method!r}).explanation"
 
     @property
     def map_distances(self) -> dict[tuple[str, str], Scores]:

@@ -36,6 +36,11 @@ class WordsExplanation:
         """The indices of the targets that are words."""
         return tuple(range(1, len(self.explanation.targets[0])))
 
+    @property
+    def in_python(self) -> str:
+        """How the explanation is named that :func:`saywhy.check` takes: that of all questions."""
+        return "e.by_question"
+
 
 @dataclass(frozen=True)
 class QuestionsExplanation:
@@ -60,6 +65,11 @@ class QuestionsExplanation:
     def side_by_side(self) -> bool:
         """True: the maps of the questions are shown side by side."""
         return True
+
+    @property
+    def in_python(self) -> str:
+        """How the explanation is named that :func:`saywhy.check` takes."""
+        return "e.by_question"
 
     @property
     def target_notes(self) -> tuple[str, ...]:
