@@ -45,6 +45,10 @@ CHOSEN = {
     "nested": (lambda f, y, z: {"head": {"cls_logits": y, "aux": z}, "features": f}, None),
     "named tuple": (lambda f, y, z: Named(f, y), None),
     "image embeddings": (lambda f, y, z: {"image_embeds": f, "logits_per_image": y, "logits_per_text": y.t()}, None),
+    "features under the name of scores, labels": (lambda f, y, z: {"out": f, "pred": y}, LABELS),
+    "an anomaly under the name of scores, labels": (lambda f, y, z: {"scores": z[:, :1], "cls": y}, LABELS),
+    "an energy beside scores": (lambda f, y, z: (y, y.logsumexp(1)), None),
+    "a critic without an axis": (lambda f, y, z: (y, z[:, 0]), None),
     "copy": (lambda f, y, z: [y, y.detach()], None),
 }
 
@@ -58,6 +62,15 @@ def test_class_scores_are_chosen(images, form, labels, method):
     found = saywhy.explain(saywhy.load(model, labels=labels), images(2), 1, method, "network.features", **at)
     torch.testing.assert_close(found.scores, plain.scores)
     torch.testing.assert_close(found.maps, plain.maps)
+
+
+@pytest.mark.parametrize("form", [lambda f, y, z: (f, z[:, 0]), lambda f, y, z: (z[:, 0], f)])
+def test_one_logit_a_sample_without_an_axis_is_chosen_before_its_features(images, form):
+    model = Heads(lambda f, y, z: form(f, y, torch.nn.functional.linear(f, torch.ones(1, 5))))
+    found = explain(model, images(2), None)
+    expected = explain(model, images(2), lambda out: next(one for one in out if one.ndim == 1))
+    torch.testing.assert_close(found.scores, expected.scores)
+    torch.testing.assert_close(found.maps, expected.maps)
 
 
 REFUSED = {
@@ -80,6 +93,8 @@ REFUSED = {
         r"pooler_output \[1, 5\]",
     ),
     "value by name": (lambda f, y, z: {"value": z[:, :1]}, None, r"value \[1, 1\]"),
+    "one tensor an attribute": (lambda f, y, z: list(y.split(1, 1)), None, r"4 tensors .*0 \[1, 1\], 1 \[1, 1\]"),
+    "scores and values of one layer": (lambda f, y, z: y.split([3, 1], 1), None, r"2 tensors .*0 \[1, 3\], 1 \[1, 1\]"),
     "values alone": (lambda f, y, z: {"critic": z[:, :1]}, None, r"critic \[1, 1\]"),
     "boxes": (lambda f, y, z: {"boxes": y, "scores": z[:, 0], "labels": z.argmax(1)}, None, r"boxes \[1, 4\]"),
 }

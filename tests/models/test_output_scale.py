@@ -130,6 +130,30 @@ class TestDetection:
             found = saywhy.explain(saywhy.load(opaque, scale="probability"), images(1), 1, "occlusion")
         torch.testing.assert_close(found.probabilities, opaque(images(1))[:, 1:2].detach())
 
+    @pytest.mark.parametrize(
+        "end", [lambda x: 1 / (1 + (-x).exp()), lambda x: x.sigmoid() ** 2, lambda x: (x.tanh() + 1) / 2]
+    )
+    def test_bounded_functions_by_hand_are_told_and_not_squashed_again(self, images, end):
+        model, batch = Ending(end), images(1)
+        with pytest.warns(SaywhyWarning, match="lie between 0 and 1 but do not sum to 1"):
+            found = explain(model, batch, 1)
+        torch.testing.assert_close(found.probabilities, model(batch)[:, 1:2].detach())
+
+    def test_a_rating_of_another_image_shows_that_it_is_no_probability(self, images):
+        """The factor is computed, so that the graph of the first image does not show it."""
+        model, batch = Ending(lambda x: 5 * x.abs().amax().detach().sign() * x.sigmoid(), classes=1), images(1)
+        with torch.no_grad():
+            model.network.fc.bias += torch.tensor([0.1]).logit() - model(batch).div(5).logit()[0]
+        first = explain(model, batch, None)
+        assert 0 < float(first.scores) < 1
+        with torch.no_grad():
+            model.network.fc.bias += 3  # as another image may give
+        with pytest.warns(SaywhyWarning, match="beyond 0 to 1"):
+            found = explain(model, batch, None)
+        assert found.score == "value"
+        assert found.probabilities is None
+        assert explain(model, batch, None).score == "value"
+
     def test_replaced_head_is_read_anew(self, images):
         model, batch = Ending(lambda x: x), images(1)
         assert explain(model, batch, 1).score == "logit"
@@ -147,7 +171,23 @@ class TestDetection:
             (lambda x: 100 * x.softmax(1), "value"),
             (lambda x: (x.softmax(1) + 1e-8).log(), "log-probability"),
             (lambda x: nn.functional.logsigmoid(x), "log-probability"),
-            (lambda x: nn.functional.linear(x.softmax(1), torch.eye(4) / 2), "logit"),
+            (lambda x: nn.functional.linear(x.softmax(1), torch.eye(4) / 2), None),
+            (lambda x: nn.functional.linear(x.softmax(1), torch.eye(4) * 9), "logit"),
+            (lambda x: x.sigmoid().unsqueeze(2).expand(-1, -1, 3).amax(2), "probability"),
+            (lambda x: x.sigmoid().topk(2, 1).values, "probability"),
+            (lambda x: x.sigmoid().unsqueeze(2).expand(-1, -1, 3).median(2).values, "probability"),
+            (lambda x: nn.functional.adaptive_max_pool2d(x.sigmoid()[..., None, None], 1).flatten(1), "probability"),
+            (lambda x: nn.functional.adaptive_avg_pool2d(x.sigmoid()[..., None, None], 1).flatten(1), "probability"),
+            (lambda x: torch.maximum(x.sigmoid(), x.softmax(1)), "probability"),
+            (lambda x: 1 / (1 + (-x).exp()), None),
+            (lambda x: x.sigmoid() ** 2, None),
+            (lambda x: (x.softmax(1) * x.sigmoid()).sqrt(), None),
+            (lambda x: (x.tanh() + 1) / 2, None),
+            (lambda x: 1 - (1 - x.sigmoid().unsqueeze(2).expand(-1, -1, 3)).prod(2), None),
+            (lambda x: x.tanh(), "logit"),
+            (lambda x: 3 * x.tanh(), "logit"),
+            (lambda x: 5 * x.softmax(1), "value"),
+            (lambda x: 1.5 * (x / 9).softmax(1), "value"),
             (lambda x: by_hand(x), None),
             (lambda x: x.softmax(1).detach(), None),
         ],

@@ -62,6 +62,14 @@ def class_scores(model: Model, path: str | int | None, samples: int, raw: Any) -
         if shown is not None:
             known[form] = _Reading(_path(model, path, samples, raw), scale)
             _warn_of_labels(model, found)
+    elif scale == "probability" and model.scale is None and not within_unit(found.logits.detach()):
+        warnings.warn(
+            f"outputs of {model.name} that were taken as probabilities are beyond 0 to 1: from now on they are taken "
+            "as values, and what was explained before was a value too. saywhy.load(network, scale='value') says so.",
+            SaywhyWarning,
+            stacklevel=5,
+        )
+        scale, known[form] = "value", _Reading(reading.path if reading is not None else None, "value")
     return replace(found, scale=scale)
 
 

@@ -168,20 +168,25 @@ def locate(output: Any, samples: int, labels: int, known: Known) -> Leaf | str |
         return None  # one result a sample, as detectors give: no tensor has a batch axis
     every = list(leaves(output))
     detector = any(leaf.words & _BOXES for leaf in every)
+    floats = [leaf for leaf in every if leaf.tensor.is_floating_point()]
+    fitting = [leaf for leaf in floats if leaf.tensor.ndim == 2 and len(leaf.tensor) == samples]
     for name in _SCORES:
         found = output.get(name) if isinstance(output, Mapping) else getattr(output, name, None)
-        if isinstance(found, Tensor) and found.is_floating_point() and not (detector and "logits" not in name):
-            return Leaf(name, found)
-    fitting = [
-        leaf
-        for leaf in every
-        if leaf.tensor.is_floating_point() and leaf.tensor.ndim == 2 and len(leaf.tensor) == samples
-    ]
+        if not isinstance(found, Tensor) or not found.is_floating_point() or (detector and "logits" not in name):
+            continue
+        if name != "logits" and labels and any(leaf.tensor.shape[1] == labels for leaf in fitting):
+            continue  # the labels say which tensor it is
+        return Leaf(name, found)
     named = [leaf for leaf in fitting if leaf.named_logits]
     others = [] if detector else [leaf for leaf in fitting if not leaf.words & _OTHERS]
     pool = _different(named or others)
     if len(pool) == 1:
         (one,) = pool
+        if not named and one.tensor.shape[1] not in (labels, known.classes):
+            ones = [leaf for leaf in floats if leaf.tensor.shape == (samples,) and not leaf.words & _OTHERS]
+            for leaf in ones:
+                if _is_of_features(leaf, one):
+                    return leaf
         fits = named or not labels or one.tensor.shape[1] == labels
         return _alone(one, labels, known) if fits else _refusal(pool, labels)
     for choose in (
@@ -195,7 +200,7 @@ def locate(output: Any, samples: int, labels: int, known: Known) -> Leaf | str |
     if labels and pool and not any(leaf.tensor.shape[1] == labels for leaf in pool):
         return _refusal(pool, labels)
     last = _last(pool) or [leaf for leaf in pool if leaf.tensor.shape[1] in known.widths]
-    if len(last) == 1:
+    if len(last) == 1 and not _share_a_start(pool):
         return last[0]
     if pool:
         return _refusal(pool, labels)
@@ -265,6 +270,19 @@ def _last(pool: Sequence[Leaf]) -> list[Leaf]:
             # The first is the one that all others of them are computed from.
             return [one for one, node in zip(pool, starts, strict=True) if one in same and _before(node, same)][:1]
     return []
+
+
+def _share_a_start(pool: Sequence[Leaf]) -> bool:
+    """Whether several leaves are views of one result, such as its parts: none of them is computed from the others."""
+    starts = [start for leaf in pool if (start := before_views(leaf.tensor.grad_fn)) is not None]
+    return len(set(starts)) < len(starts)
+
+
+def _is_of_features(scores: Leaf, features: Leaf) -> bool:
+    """Whether a linear layer computes one tensor from another, as scores from features."""
+    start = before_views(features.tensor.grad_fn)
+    near = set(until_linear(scores.tensor))
+    return start is not None and start not in near and start in set(graph.nodes([scores.tensor]))
 
 
 def _before(node: Any, leaves: Sequence[Leaf]) -> bool:

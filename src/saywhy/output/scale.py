@@ -31,10 +31,19 @@ _VIEWS = frozenset((
 """Views, copies and casts: their results are on the scale of their input."""
 
 _MIXED = frozenset((
-    "Add", "Cat", "Clamp", "ClampMax", "ClampMin", "Div", "Exp", "Lerp", "Log", "Mean", "Mul", "Rsub", "Stack",
-    "Sub", "Sum", "Where",
+    "AdaptiveAvgPool2D", "AdaptiveAvgPool3D", "AdaptiveMaxPool2D", "AdaptiveMaxPool3D", "Add", "Amax", "Amin",
+    "AvgPool2D", "AvgPool3D", "Cat", "Clamp", "ClampMax", "ClampMin", "Cummax", "Div", "Exp", "Kthvalue", "Lerp", "Log",
+    "Max", "Maximum", "MaxPool2DWithIndices", "MaxPool3DWithIndices", "Mean", "Median", "Min", "Minimum",
+    "MkldnnAdaptiveAvgPool2D", "Mul", "Nanmedian", "Rsub", "Sort", "Stack", "Sub", "Sum", "Topk", "UpsampleBilinear2D",
+    "UpsampleNearest2D", "Where",
 ))  # fmt: skip
-"""Functions whose results may be on the scale of their inputs: averages, complements, clamps, exp and log."""
+"""Functions whose results may be on the scale of their inputs: averages, choices, complements, clamps, exp and log."""
+
+_CURVES = frozenset((
+    "Atan", "Cos", "Cosh", "Cumprod", "Erf", "Erfc", "Expm1", "Hardtanh", "LinalgVectorNorm", "Log1P", "Norm", "Pow",
+    "Prod", "Reciprocal", "Rsqrt", "Sin", "Sqrt", "Tanh",
+))  # fmt: skip
+"""Functions that may make probabilities by hand, as ``1 / (1 + exp(-x))`` does: the graph cannot tell."""
 
 _LINEAR = frozenset((
     "Addmm", "Addbmm", "Baddbmm", "Mm", "Bmm", "Mv", "Convolution", "Linear", "MkldnnLinear",
@@ -79,9 +88,15 @@ def scale_of(scores: Tensor) -> OutputScale | None:
     """
     values = scores.detach()
     last = before_views(scores.grad_fn)
-    if last is not None and graph.kind(last) in _LINEAR:
-        return "logit"
     found = _in_graph(scores.grad_fn, {})
+    if found == "logit" and last is not None and graph.kind(last) in _LINEAR and within_unit(values):
+        known: dict[Node, OutputScale | None] = {}
+        given = [_in_graph(one, known) for one, _ in last.next_functions if one is not None]
+        return None if "probability" in given else "logit"  # a matrix may sum probabilities, as of a taxonomy
+    if found == "logit" and last is not None and graph.kind(last) in _LINEAR:
+        return "logit"
+    if found == "value":
+        return "value"
     if found == "probability":
         return "probability" if within_unit(values) else "value"
     if found == "log-probability" and bool((values <= _tolerance(values)).all()):
@@ -151,12 +166,29 @@ def _in_graph(node: Node | None, known: dict[Node, OutputScale | None], depth: i
         return _STARTS[kind]
     if kind == "torch::autograd::AccumulateGrad":
         return None
+    if kind in _CURVES:
+        return None
     if kind not in _VIEWS and kind not in _MIXED:
         return "logit"
     if node not in known:
         befores = [_in_graph(one, known, depth - 1) for one, _ in node.next_functions if one is not None]
-        known[node] = _after(kind, befores[0]) if befores and len(set(befores)) == 1 else None
+        found = _after(kind, befores[0]) if befores and len(set(befores)) == 1 else None
+        known[node] = "value" if found == "probability" and _factor(node, kind) > 1 else found
     return known[node]
+
+
+def _factor(node: Node, kind: str) -> float:
+    """The largest constant by which a function multiplies its input; 1 if there is none, or it is not known."""
+    if kind not in ("Mul", "Div") or all(one is not None for one, _ in node.next_functions):
+        return 1.0
+    try:
+        other: Tensor | None = node._saved_other  # type: ignore[attr-defined]
+    except (AttributeError, RuntimeError):  # it is freed
+        return 1.0
+    if not isinstance(other, Tensor) or not other.numel():
+        return 1.0
+    size = other.detach().double().abs()
+    return float(size.max() if kind == "Mul" else 1 / size.min())
 
 
 def _after(kind: str, before: OutputScale | None) -> OutputScale | None:
