@@ -209,6 +209,48 @@ def test_methods_give_maps_of_the_whole_image(method):
     assert shown[:16].abs().max() == 0
 
 
+class Half(Cut):
+    """A network that sees the half of the image that a word names."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda x: x, 8)
+
+    def forward(self, x, side="left"):
+        return super().forward(x[..., :64] if side == "left" else x[..., 64:])
+
+
+def marked(column):
+    """An image with one bright square, whose middle is in a column."""
+    x = torch.full((1, 3, 128, 128), 0.1)
+    x[..., 40:56, column - 8 : column + 8] = 3
+    return x
+
+
+def positive(network):
+    for weight in (network._patches[0].weight, network.head.weight):
+        weight.data.abs_()
+    return network.eval()
+
+
+def test_another_word_is_another_place():
+    network = positive(Half())
+    for side, middle in (("left", 24), ("right", 104), ("left", 40)):
+        column, _ = saywhy.explain(network, (marked(middle), side), 0, keep_model=False).peak()
+        assert abs(column - middle) <= 8, (side, column)
+
+
+@pytest.mark.parametrize("how", ["hook", "forward"])
+def test_a_network_that_was_turned_by_hand_is_searched_again(how):
+    network = positive(Cut(lambda x: x, 8))
+    assert abs(saywhy.explain(network, marked(24), 0, keep_model=False).peak()[0] - 24) <= 8
+    if how == "hook":
+        network.register_forward_pre_hook(lambda _, args: (args[0].flip(-1),))
+    else:
+        own = network.forward
+        network.forward = lambda x: own(x.flip(-1))
+    assert abs(saywhy.explain(network, marked(24), 0, keep_model=False).peak()[0] - 24) <= 8
+
+
 def test_placed_maps_keep_values_where_cells_are_aligned():
     maps = torch.arange(4.0).reshape(1, 1, 2, 2)
     assert Placement((0.0, 0.5), (0.5, 1.0)).on_image(maps, (8, 8)).tolist() == [

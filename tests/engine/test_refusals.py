@@ -1,6 +1,7 @@
 """A refusal for want of a gradient names the true cause, the way out, and methods that work on that network."""
 
 import re
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -244,6 +245,26 @@ def test_patches_that_reach_no_class_token_are_not_taken_without_a_gradient(bloc
 
     e = saywhy.explain(Blocked().eval(), image64(), 1, "eigencam")
     assert e.layers == (f"inner.{expected.layers[0]}",) == ("inner.blocks.1.norm1",)
+
+
+@pytest.mark.parametrize("method", ["eigencam", "scorecam", "reciprocam", "ablationcam"])
+def test_methods_without_a_gradient_work_behind_a_backbone_in_inference_mode(method):
+    class Frozen(nn.Module):
+        def __init__(self, block) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.features, self.head = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU()), nn.Linear(8, 3)
+            self.block = block
+
+        def forward(self, x):
+            with self.block():
+                maps = self.features(x)
+            return self.head(maps.clone().mean((2, 3)))
+
+    plain, frozen = (Frozen(block).eval() for block in (nullcontext, torch.inference_mode))
+    torch.testing.assert_close(
+        saywhy.explain(frozen, image(), 1, method).maps, saywhy.explain(plain, image(), 1, method).maps
+    )
 
 
 def test_gradient_methods_are_refused_with_others_in_one_request():

@@ -11,7 +11,7 @@ from oracles import ORACLES
 from oracles.networks import TinyNetwork
 from saywhy.engine.runner import ModelRunner
 from saywhy.errors import GradientError, MethodError
-from saywhy.methods import find_method, fuse
+from saywhy.methods import eigen, find_method, fuse
 from saywhy.methods.kernel_pca import fem, kpcacam, segeigencam
 from saywhy.methods.shapley import shapleycam
 
@@ -52,6 +52,19 @@ class TestKernels:
         assert abs(float(inside.mean() - outside.mean())) > 5 * float(outside.std())
         linear = kpcacam(A, A, kernel="linear", relu=False)[0]
         assert abs(float(linear[12:].mean() - linear[:12].mean())) < 1e-6
+
+    @pytest.mark.parametrize("kernel", ["sigmoid", "rbf", "linear"])
+    def test_large_layers_give_the_same_map(self, kernel, monkeypatch):
+        A = drawn(2, 5, 9, 8)
+        A[1] = 0.1
+        every = kpcacam(A, A, kernel=kernel, relu=False)
+        monkeypatch.setattr(eigen, "ALL_VECTORS", 10)
+        torch.testing.assert_close(kpcacam(A, A, kernel=kernel, relu=False), every, rtol=1e-8, atol=1e-10)
+
+    def test_layers_whose_kernel_would_fill_the_memory_are_refused(self):
+        A = torch.zeros(1, 3, 129, 128)
+        with pytest.raises(MethodError, match=r"129 × 128 of them take 2 GB and more\. Choose a later layer"):
+            kpcacam(A, A)
 
     def test_constant_layer_gives_a_zero_map(self):
         A = torch.full((1, 3, 5, 5), 0.1).float()

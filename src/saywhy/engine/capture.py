@@ -167,7 +167,8 @@ class Capture:
     def _backward(self, columns: range) -> list[Tensor]:
         """By layer, raw gradients [target, *shape of the layer's output]."""
         watched = [tap.tensor() for tap in self._taps]
-        if not self._scores.requires_grad:
+        # A layer inside the network's own inference_mode() block has no gradient.
+        if not self._scores.requires_grad or not all(w.requires_grad for w in watched):
             raise GradientError(self._reason())
         with self._evaluation_mode(), torch.inference_mode(False), torch.enable_grad(), checkpoints.translate_errors():
             scores = self._scores[:, columns.start : columns.stop]

@@ -17,6 +17,9 @@ Found = TypeVar("Found")
 _MOST_TARGETS = 1024
 """Layers of so many targets are remembered; then the oldest are forgotten."""
 
+_MOST_INPUTS = 256
+"""Kinds of inputs that are remembered of a model; then the oldest are forgotten."""
+
 _MOST_GROUPS = 4
 """Alternatives remembered for one target: different samples may pass through different layers."""
 
@@ -64,12 +67,17 @@ _memos: "WeakKeyDictionary[nn.Module, _ModelMemos]" = WeakKeyDictionary()
 def memo_of(search: LayerSearch) -> Memo[Any]:
     """The memory for a model and inputs like these; replaced modules and changed weights discard it.
 
-    The key holds which argument is the image, its axes, and the names, shapes, dtypes and devices of all tensors.
+    The key holds which argument is the image, its axes, the names, shapes, dtypes and devices of all tensors, and the
+    other arguments: a number or a word may choose what the network sees. Hooks that were added, and a ``forward`` that
+    was replaced, are other networks too.
     """
     parts: list[int] = []
     weights: list[tuple[int, int]] = []
     for module in traverse.modules(search.model):
         parts.append(id(module))
+        parts.append(id(module.__dict__.get("forward")))
+        for hooks in (module._forward_pre_hooks, module._forward_hooks):
+            parts.extend(hooks)
         for held in (module._parameters, module._buffers):
             weights.extend((id(t), content_version(t)) for t in held.values() if t is not None)
     version, built = hash(tuple(weights)), tuple(parts)
@@ -81,7 +89,26 @@ def memo_of(search: LayerSearch) -> Memo[Any]:
     image = tree.image_tensor(search.inputs)
     key = tuple((path, tuple(t.shape[1:]), t.dtype, t.device, t is image) for path, t in _by_path(search.inputs))
     axes = search.inputs.axes if isinstance(search.inputs, tree.ModelInputs) else None
-    return known.memos.setdefault((axes, frozenset(key)), Memo())
+    plain = frozenset((path, type(one), one) for path, one in _plain(search.inputs))
+    whole = (axes, frozenset(key), plain)
+    if whole not in known.memos and len(known.memos) == _MOST_INPUTS:
+        del known.memos[next(iter(known.memos))]
+    return known.memos.setdefault(whole, Memo())
+
+
+def _plain(value: Any, path: tuple[Hashable, ...] = ()) -> Iterator[tuple[tuple[Hashable, ...], Hashable]]:
+    """Every number, word and None with the keys and positions that lead to it.
+
+    >>> list(_plain({"a": "left", "b": (2, [3.5])}))
+    [(('a',), 'left'), (('b', 0), 2), (('b', 1, 0), 3.5)]
+    """
+    if isinstance(value, tree.ModelInputs):
+        value = value.value
+    if value is None or isinstance(value, str | int | float):
+        yield path, value
+    elif isinstance(value, Mapping | tuple | list):
+        for key, part in value.items() if isinstance(value, Mapping) else enumerate(value):
+            yield from _plain(part, (*path, key))
 
 
 def _by_path(value: Any, path: tuple[Hashable, ...] = ()) -> Iterator[tuple[tuple[Hashable, ...], Tensor]]:

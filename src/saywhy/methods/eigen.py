@@ -3,12 +3,16 @@ r"""The first principal component of a layer's activations: Eigen-CAM and Eigen-
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from saywhy.methods.registry import method
 from saywhy.shapes import FeatureMaps, Gradients, Maps
+
+ALL_VECTORS = 1024
+"""Size of a matrix from which its largest eigenvector is computed by itself: all of them would take minutes."""
 
 _CANCELS = 1e-4  # a share of the sum of magnitudes; float32 sums of thousands of channels have errors of 1e-6 of it
 
@@ -125,6 +129,22 @@ def _project(rows: Tensor) -> Tensor:
     return (rows @ vector.unsqueeze(2)).squeeze(2)
 
 
+def _largest(matrices: Tensor) -> tuple[Tensor, Tensor]:
+    """The largest eigenvalue [batch] of large symmetric matrices and its eigenvector [batch, n], by Lanczos' method."""
+    from scipy.sparse.linalg import eigsh
+
+    size = matrices.shape[1]
+    start = np.random.default_rng(0).standard_normal(size)
+    values, vectors = matrices.new_zeros(len(matrices)), matrices.new_zeros(len(matrices), size)
+    for sample, matrix in enumerate(matrices):
+        if not bool(matrix.any()):
+            vectors[sample, 0] = 1.0
+            continue
+        value, vector = eigsh(matrix.double().numpy(), k=1, which="LA", v0=start)
+        values[sample], vectors[sample] = float(value[0]), torch.from_numpy(vector[:, 0])
+    return values, vectors
+
+
 class Leading(torch.autograd.Function):
     """The largest eigenvalue [batch] of symmetric matrices [batch, n, n] and its eigenvector [batch, n].
 
@@ -135,6 +155,8 @@ class Leading(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, matrices: Tensor) -> tuple[Tensor, Tensor]:
+        if matrices.shape[1] > ALL_VECTORS and matrices.device.type == "cpu" and not ctx.needs_input_grad[0]:
+            return _largest(matrices)
         values, vectors = torch.linalg.eigh(matrices)
         ctx.save_for_backward(values, vectors)
         return values[:, -1], vectors[:, :, -1]

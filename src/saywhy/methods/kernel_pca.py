@@ -5,6 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from saywhy.errors import MethodError
 from saywhy.methods.channel import combine
 from saywhy.methods.eigen import Leading, falls, first_component
 from saywhy.methods.registry import method
@@ -12,6 +13,9 @@ from saywhy.shapes import FeatureMaps, Gradients, Maps
 from saywhy.validation import PositiveFloat
 
 Kernel = Literal["sigmoid", "rbf", "linear"]
+
+MOST_POSITIONS = 2**14
+"""Positions of a layer; the kernels of so many take 2 GB."""
 
 _TIE = 64  # rounding errors of the largest value, within which both ends of a component are equally far from zero
 
@@ -58,7 +62,8 @@ def kpcacam(
         A kernel depends on the scale: activations in other units give another map.
 
     Raises:
-        MethodError: ``kernel`` is none of these, or ``gamma`` is not positive.
+        MethodError: ``kernel`` is none of these, ``gamma`` is not positive, or the layer has more than 16,384
+            positions.
 
     Differs from the paper: the sign of a component is arbitrary; it is chosen as for Eigen-CAM.
 
@@ -67,6 +72,12 @@ def kpcacam(
     tensor([[[2., 0., 0.]]])
     """
     rows = activations.flatten(2).transpose(1, 2).double()  # (batch, position, channel)
+    if rows.shape[1] > MOST_POSITIONS:
+        shape = " × ".join(map(str, activations.shape[2:]))
+        raise MethodError(
+            f"KPCA-CAM compares every two of the layer's positions: {shape} of them take "
+            f"{8e-9 * rows.shape[1] ** 2:.0f} GB and more. Choose a later layer (layer=), or eigencam."
+        )
     rows = rows - rows.mean(1, keepdim=True) if center else rows
     K = _kernel(rows, kernel, 1 / rows.shape[2] if gamma is None else gamma)
     size = K.abs().amax((1, 2))
