@@ -17,7 +17,8 @@ from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
 
 FLAGS = (
     "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --force-device-scale-factor=1 --window-size=1280,900"
+    "--disable-component-update --disable-sync --force-device-scale-factor=1 --window-size=1280,900 "
+    "--use-fake-device-for-media-stream --use-fake-ui-for-media-stream"
 )
 
 

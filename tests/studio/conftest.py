@@ -36,6 +36,7 @@ def address() -> Iterator[str]:
     models = {
         "toybox:classifier": saywhy.load("toybox:classifier"),
         "toybox:ucam": saywhy.load("toybox:ucam"),
+        "toybox:questioner": saywhy.load("toybox:questioner"),
         "mine": saywhy.load(
             network, labels=["cat", "dog", "<img src=x onerror=window.hacked=1>", "mug"], input_size=32
         ),

@@ -44,6 +44,7 @@ def client_of(**settings: object) -> TestClient:
         "toybox:ucam": saywhy.load("toybox:ucam"),
         "toybox:captioner": saywhy.load("toybox:captioner"),
         "toybox:counter": saywhy.load("toybox:counter"),
+        "toybox:questioner": saywhy.load("toybox:questioner"),
     }
     drawn = Image.fromarray(np.random.default_rng(1).integers(0, 256, (48, 64, 3), dtype=np.uint8))
     return TestClient(create_app(models, [("noise", drawn)], StudioSettings(**settings)), base_url=ADDRESS)  # type: ignore[arg-type]
@@ -104,6 +105,20 @@ def test_other_tasks_take_the_first_model_that_can(
     assert len(answer.json()["result"]["images"][0]["maps"]) >= targets
 
 
+def test_questions_begin_with_the_prompt_and_are_answered(client: TestClient, image: str) -> None:
+    given = {"image": image, "prompt": "how many", "answer": "toybox:ucam"}
+    found = client.post("/api/questions?wait=100", json=given).json()
+    assert found["state"] == "done", found
+    maps = found["result"]["images"][0]["maps"]
+    assert maps
+    assert all(one["target"].startswith("how many") for one in maps)
+    assert all("%" in one["note"] for one in maps)  # the answer, with its probability
+    page = client.get(f"/api/results/{found['id']}/file?suffix=html").text
+    assert maps[0]["target"] in page
+    refused = client.post("/api/questions", json={"image": image, "answer": "mine"})
+    assert (refused.status_code, refused.json()["detail"]) == (422, "no model 'mine' of this studio answers questions.")
+
+
 def test_a_result_is_followed_stopped_and_forgotten(client: TestClient, image: str) -> None:
     asked = client.post("/api/explain", json={"image": image, "model": "mine", "top": 1})
     assert asked.status_code == 202
@@ -155,6 +170,8 @@ def test_models_and_methods_are_described(client: TestClient) -> None:
     assert models["mine"]["labels"] == ["cat", "dog", "<b>", "mug"]
     assert models["toybox:ucam"]["tasks"] == ["ask"]
     assert "drawn" in models["toybox:ucam"]["knows_only"]
+    assert models["toybox:questioner"]["tasks"] == ["questions"]
+    assert models["mine"]["layers"] == ["0", "1", "2", "3"]
     methods = {one["name"]: one["passes"] for one in client.get("/api/methods").json()}
     assert (methods["gradcam"], methods["rise"]) == ("one", "several")
 
@@ -167,7 +184,9 @@ def test_large_images_are_reduced() -> None:
 
 def test_the_api_is_described(client: TestClient) -> None:
     described = client.get("/api/openapi.json").json()
-    assert {"/api/explain", "/api/ask", "/api/caption", "/api/count", "/api/images"} <= described["paths"].keys()
+    tasks = {f"/api/{task}" for task in ("explain", "ask", "caption", "count", "questions")}
+    assert {*tasks, "/api/images"} <= described["paths"].keys()
+    assert "/static/reference.js" in client.get("/api").text
 
 
 # --- wrong requests ----------------------------------------------------------------------------------------------

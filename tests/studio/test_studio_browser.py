@@ -42,8 +42,22 @@ def choose(page: Any, name: str) -> None:
     Select(page.browser.find_element(By.ID, "model")).select_by_value(name)
 
 
+def last_key(page: Any) -> str:
+    """Return the id of the last request of the page."""
+    loaded = page.run("return performance.getEntriesByType('resource').map((one) => one.name)")
+    return str([name for name in loaded if "/api/results/" in name][-1].split("/")[5])
+
+
 def press(page: Any, text: str) -> None:
     next(one for one in page.shown("button") if one.text == text).click()
+
+
+def with_the_example(page: Any) -> Any:
+    """Choose the example on the page, and return it when a request can be made."""
+    ready(page)
+    press(page, "dog and bird")
+    wait(page, lambda p: p.browser.find_element(By.ID, "go").is_enabled())
+    return page
 
 
 def test_an_example_is_explained_and_saved(opened: Opened) -> None:
@@ -62,10 +76,7 @@ def test_an_example_is_explained_and_saved(opened: Opened) -> None:
 
 
 def test_results_stream_in_method_by_method_and_stay_in_the_history(opened: Opened) -> None:
-    page = opened()
-    ready(page)
-    press(page, "dog and bird")
-    wait(page, lambda p: p.browser.find_element(By.ID, "go").is_enabled())
+    page = with_the_example(opened())
     page.browser.find_element(By.ID, "target").send_keys("dog - bird, dog")
     page.run("document.querySelector('details').open = true")
     for name in ("gradcam", "occlusion"):
@@ -83,10 +94,7 @@ def test_results_stream_in_method_by_method_and_stay_in_the_history(opened: Open
 
 
 def test_two_models_are_shown_side_by_side_and_all_results_saved_as_one_page(opened: Opened, address: str) -> None:
-    page = opened()
-    ready(page)
-    press(page, "dog and bird")
-    wait(page, lambda p: p.browser.find_element(By.ID, "go").is_enabled())
+    page = with_the_example(opened())
     Select(page.browser.find_element(By.ID, "beside")).select_by_value("mine")
     press(page, "Explain")
     canvases = "document.querySelectorAll('#result figure:first-child canvas[tabindex]')"
@@ -109,10 +117,7 @@ def test_two_models_are_shown_side_by_side_and_all_results_saved_as_one_page(ope
 
 
 def test_a_map_is_tested_by_a_button(opened: Opened) -> None:
-    page = opened()
-    ready(page)
-    press(page, "dog and bird")
-    wait(page, lambda p: p.browser.find_element(By.ID, "go").is_enabled())
+    page = with_the_example(opened())
     press(page, "Explain")
     wait(page, drawn)
     press(page, "Test this map")
@@ -151,10 +156,7 @@ def test_problems_are_said(opened: Opened, tmp_path: Path) -> None:
 
 
 def test_a_long_request_can_be_stopped(opened: Opened) -> None:
-    page = opened()
-    ready(page)
-    press(page, "dog and bird")
-    wait(page, lambda p: p.browser.find_element(By.ID, "go").is_enabled())
+    page = with_the_example(opened())
     page.run("document.querySelector('details').open = true")
     page.browser.find_element(By.CSS_SELECTOR, "#methods input[value='rise']").click()
     press(page, "Explain")
@@ -164,13 +166,75 @@ def test_a_long_request_can_be_stopped(opened: Opened) -> None:
     assert not drawn(page)
 
 
+def test_a_layer_is_chosen(opened: Opened, address: str) -> None:
+    httpx = pytest.importorskip("httpx")
+    page = with_the_example(opened())
+    choose(page, "mine")
+    assert page.run("return [...document.querySelectorAll('#layers option')].map((one) => one.value)") == [*"0123"]
+    page.run("document.querySelector('details').open = true")
+    page.browser.find_element(By.ID, "layer").send_keys("1", Keys.ENTER)
+    wait(page, drawn)
+    found = httpx.get(f"{address}/api/results/{last_key(page)}").json()
+    assert {one["layer"] for one in found["result"]["images"][0]["maps"]} == {"1"}
+    assert page.errors() == []
+
+
+def test_questions_are_generated_and_answered(opened: Opened) -> None:
+    page = with_the_example(opened())
+    choose(page, "toybox:questioner")
+    page.browser.find_element(By.ID, "prompt").send_keys("how many")
+    Select(page.browser.find_element(By.ID, "answer")).select_by_value("toybox:ucam")
+    press(page, "Generate questions")
+    wait(page, drawn)
+    assert all(text.startswith("how many") for text in page.texts("#result .target .words"))
+    assert page.violations() == []
+    assert page.errors() == []
+
+
+def test_a_photograph_is_taken(opened: Opened) -> None:
+    page = opened()
+    ready(page)
+    press(page, "Take a photograph")
+    wait(page, lambda p: p.run("return document.querySelector('#video').videoWidth") > 0)
+    assert page.violations() == []
+    press(page, "Take it")
+    wait(page, lambda p: p.text("#file-text").startswith("photograph.png"))
+    assert page.run("return document.querySelector('#video').srcObject") is None  # the camera is off
+    press(page, "Explain")
+    wait(page, drawn)
+    assert page.errors() == []
+
+
+def test_a_page_that_is_closed_stops_what_it_asked_for(opened: Opened) -> None:
+    page = with_the_example(opened())
+    page.run("document.querySelector('details').open = true")
+    page.browser.find_element(By.CSS_SELECTOR, "#methods input[value='rise']").click()
+    press(page, "Explain")
+    wait(page, lambda p: "rise" in p.text("#progress"))
+    page.run("window.dispatchEvent(new Event('pagehide'))")
+    wait(page, lambda p: p.browser.find_element(By.ID, "go").is_enabled())
+    assert not drawn(page)
+
+
+@pytest.mark.parametrize(("width", "dark"), [(1280, False), (390, True)])
+def test_the_page_of_the_api_names_every_request(opened: Opened, width: int, dark: bool) -> None:
+    page = opened(width, dark, "/api")
+    wait(page, lambda p: p.texts("#requests h3"))
+    requests = page.texts("#requests h3")
+    assert {"POST /api/explain", "POST /api/questions", "GET /api/results/{key}/file", "DELETE /api/images/{key}"} <= {
+        *requests
+    }
+    assert holds(page, "#requests", "Classes, contrasts ('cat - dog') and others.")
+    assert page.violations() == []
+    root = "document.documentElement"
+    assert page.run(f"return {root}.scrollWidth - {root}.clientWidth") == 0
+    assert page.errors() == []
+
+
 @pytest.mark.parametrize("width", [390, 1280])
 @pytest.mark.parametrize("dark", [False, True])
 def test_axe_finds_nothing_and_no_width_scrolls_sideways(opened: Opened, width: int, dark: bool) -> None:
-    page = opened(width, dark)
-    ready(page)
-    press(page, "dog and bird")
-    wait(page, lambda p: p.browser.find_element(By.ID, "go").is_enabled())
+    page = with_the_example(opened(width, dark))
     press(page, "Explain")
     wait(page, drawn)
     assert page.violations() == []

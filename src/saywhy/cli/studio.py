@@ -15,7 +15,7 @@ from saywhy.errors import InputError, MissingExtra
 if TYPE_CHECKING:
     from saywhy.studio.settings import StudioSettings
 
-DEMO = ("toybox:classifier", "toybox:ucam", "toybox:captioner", "toybox:counter")
+DEMO = ("toybox:classifier", "toybox:ucam", "toybox:captioner", "toybox:counter", "toybox:questioner")
 """The models without --model."""
 
 

@@ -185,12 +185,13 @@ def _add_pages(app: FastAPI, studio: Studio) -> None:
 
     @app.get("/api/models", tags=["models"])
     async def models() -> list[dict[str, Any]]:
-        """The models of this studio, with their tasks and labels, the demo models with what they know."""
+        """The models of this studio, with their tasks, labels and layers, the demo models with what they know."""
         return [
             {
                 "name": name,
                 "tasks": tasks_of(model),
                 "labels": list(model.labels or ()),
+                "layers": [layer for layer, _ in model.module.named_modules() if layer],
                 "knows_only": "" if model.domain is None else model.domain.kind,
             }
             for name, model in studio.models.items()

@@ -42,6 +42,13 @@ class CountBody(Body):
     of: list[str] = Field([], description="Nouns; the largest counts otherwise.", max_length=5)
 
 
+class QuestionsBody(Body):
+    """A request for questions about an image."""
+
+    prompt: str = Field("", description="The words that every question begins with.", max_length=200)
+    answer: str = Field("", description="The name of a model that answers each question.", max_length=300)
+
+
 class ExampleEntry(BaseModel):
     """An image to begin with."""
 

@@ -8,7 +8,7 @@ from saywhy.view import report
 KINDS = {"js": "text/javascript; charset=utf-8", "css": "text/css; charset=utf-8"}
 
 
-PAGES = {"/": "index.html", "/paint": "paint.html"}
+PAGES = {"/": "index.html", "/paint": "paint.html", "/api": "reference.html"}
 """The file of each page."""
 
 STUDY = "/study"
@@ -17,7 +17,7 @@ STUDY = "/study"
 RATERS_FILES = ("/static/study.js", "/static/api.js", "/static/studio.css", "/static/viewer.css")
 """The files of the page of raters."""
 
-OWN = ("studio.js", "paint.js", "study.js", "canvas.js", "api.js", "studio.css")
+OWN = ("studio.js", "camera.js", "reference.js", "paint.js", "study.js", "canvas.js", "api.js", "studio.css")
 """The files of the studio."""
 
 

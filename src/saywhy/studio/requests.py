@@ -16,7 +16,7 @@ from fastapi.responses import HTMLResponse, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from saywhy.errors import SaywhyError
-from saywhy.studio.bodies import AskBody, Body, CaptionBody, CountBody, ExplainBody
+from saywhy.studio.bodies import AskBody, Body, CaptionBody, CountBody, ExplainBody, QuestionsBody
 from saywhy.studio.jobs import ENDED, Job
 from saywhy.studio.painted import agreement_of, use_painted
 from saywhy.studio.problems import Problem, problem_of, record
@@ -78,6 +78,11 @@ def add_tasks(app: FastAPI, studio: Studio) -> None:
     async def count(body: CountBody, request: Request, wait: Wait = 0) -> Response:
         """Count objects, and explain the counts."""
         return await answer("count", body, request, wait)
+
+    @app.post("/api/questions", tags=["tasks"], status_code=202)
+    async def questions(body: QuestionsBody, request: Request, wait: Wait = 0) -> Response:
+        """Generate diverse questions that can be asked about an image, and explain each of them."""
+        return await answer("questions", body, request, wait)
 
 
 def _progress(job: Job) -> dict[str, Any]:

@@ -84,8 +84,11 @@ class Studio:
         if not asked.model and not able:
             raise Problem(422, f"no model of this studio can {asked.task}.")
         asked = replace(asked, model=asked.model or able[0])
-        job = job_of(self.models[asked.model], image, name, asked, visitor)
-        key = hashlib.sha256(f"{digest} {self.digests[asked.model]} {name} {asked!r}".encode()).hexdigest()
+        if asked.answer and asked.answer not in [one for one, model in self.models.items() if "ask" in tasks_of(model)]:
+            raise Problem(422, f"no model '{asked.answer}' of this studio answers questions.")
+        job = job_of(self.models[asked.model], image, name, asked, visitor, self.models.get(asked.answer))
+        digests = f"{digest} {self.digests[asked.model]} {self.digests.get(asked.answer)}"
+        key = hashlib.sha256(f"{digests} {name} {asked!r}".encode()).hexdigest()
         known = self.cache.get(self.cached.get(key, ""))
         self.counts["jobs"] += 1
         if known is not None and known.state == "done":

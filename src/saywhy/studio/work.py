@@ -17,9 +17,10 @@ from saywhy.targets import Top
 from saywhy.targets.expression import parse_target
 from saywhy.tasks.counting.counter import Counter
 from saywhy.tasks.protocols import GeneratesText
+from saywhy.tasks.questioning.networks import QuestionGenerator
 from saywhy.view.payload import Payload, payload
 
-Verb = Literal["explain", "ask", "caption", "count"]
+Verb = Literal["explain", "ask", "caption", "count", "questions"]
 
 MOST = 5
 """Targets, and methods, of one request."""
@@ -27,6 +28,8 @@ MOST = 5
 
 def tasks_of(model: Model) -> tuple[Verb, ...]:
     """Return the tasks that a model can do."""
+    if isinstance(model.module, QuestionGenerator):
+        return ("questions",)
     if isinstance(model.module, GeneratesText):
         return ("caption",)
     if isinstance(model.module, Counter):
@@ -46,6 +49,8 @@ class Ask:
         question: for "ask".
         text: for "caption": the caption to explain; "" generates one.
         of: for "count": nouns; () for the largest counts.
+        prompt: for "questions": the words that every question begins with.
+        answer: for "questions": the name of the VQA model that answers them; "" for none.
         layer: a layer's name; "" finds one.
         counterfactual: explain the evidence against the targets.
         check: test every map.
@@ -59,6 +64,8 @@ class Ask:
     question: str = ""
     text: str = ""
     of: tuple[str, ...] = ()
+    prompt: str = ""
+    answer: str = ""
     layer: str = ""
     counterfactual: bool = False
     check: bool = False
@@ -75,14 +82,17 @@ def sentence(asked: Ask) -> str:
     """
     if asked.task == "ask":
         return f"{asked.model} was asked: {asked.question}"
+    if asked.task == "questions":
+        begin = f" that begin with '{asked.prompt}'" if asked.prompt else ""
+        return f"{asked.model} was asked for questions{begin}{f', {asked.answer} to answer them' * bool(asked.answer)}."
     what = ", ".join(asked.of if asked.task == "count" else asked.target) or asked.text
     against = "the evidence against " if asked.counterfactual else ""
     methods = f" by {', '.join(asked.method)}" if asked.method else ""
     return f"{asked.model} was asked to {asked.task} {against}{what or 'what it finds'}{methods}."
 
 
-def job_of(model: Model, image: Image.Image, name: str, asked: Ask, visitor: str) -> Job:
-    """Return the job of a request: it gives a part for each group of methods.
+def job_of(model: Model, image: Image.Image, name: str, asked: Ask, visitor: str, answerer: Model | None = None) -> Job:
+    """Return the job of a request: it gives a part for each group of methods. ``answerer`` answers questions.
 
     Raises:
         InputError: the model does not do this task, or there are too many targets or methods.
@@ -104,7 +114,7 @@ def job_of(model: Model, image: Image.Image, name: str, asked: Ask, visitor: str
     def work(job: Job) -> None:
         for group in groups:
             job.report(f"{asked.task}: {', '.join(group)}" if group else asked.task, 0, 1)
-            job.give(_result(model, image, asked, targets, list(group)))
+            job.give(_result(model, image, asked, targets, list(group), answerer))
 
     def batch(images: Sequence[Image.Image]) -> list[Any]:
         found = _result(model, list(images), asked, targets, list(groups[0]))
@@ -128,13 +138,18 @@ def _groups(methods: Sequence[str]) -> Iterator[tuple[str, ...]]:
     yield from ((name,) for name in methods if name not in shared)
 
 
-def _result(model: Model, image: Any, asked: Ask, targets: Sequence[Any], methods: list[str]) -> Any:
+def _result(
+    model: Model, image: Any, asked: Ask, targets: Sequence[Any], methods: list[str], answerer: Model | None = None
+) -> Any:
     """Return the explanation of a group of methods, of one image or of several, or the result of a task."""
     given: dict[str, Any] = {"layer": asked.layer or None}
     if asked.task == "ask":
         return saywhy.ask(model, image, asked.question, targets or None, methods or None, top=asked.top, **given)
     if asked.task == "caption":
         return saywhy.caption(model, image, asked.text or None, methods or None, **given)
+    if asked.task == "questions":
+        given |= {"prompt": asked.prompt or None, "answer": answerer}
+        return saywhy.questions(model, image, method=methods or "gradcam", **given)
     if asked.task == "count":
         return saywhy.count(model, image, list(asked.of) or None, methods or "gradcam", **given)
     found = saywhy.explain(model, image, targets or Top(asked.top), methods or "gradcam", **given)

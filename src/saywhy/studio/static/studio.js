@@ -1,6 +1,7 @@
 // The studio: an image, a request, its progress, and the result in the viewer. Every text is set as text, never as markup.
 
 import { at, call, events, make, post, say } from "/static/api.js";
+import { useCamera } from "/static/camera.js";
 import { mount } from "/static/viewer.js";
 
 const state = { image: null, models: [], running: null, results: [] };
@@ -58,14 +59,17 @@ async function showExamples() {
 
 // --- the request ----------------------------------------------------------------------------------------------------
 
-const VERBS = { explain: "Explain", ask: "Ask", caption: "Caption", count: "Count" };
+const VERBS = { explain: "Explain", ask: "Ask", caption: "Caption", count: "Count", questions: "Ask for questions about" };
+const BUTTONS = { ...VERBS, questions: "Generate questions" };
 
 const model = () => state.models.find(({ name }) => name === at("model").value);
 const task = () => model().tasks[0];
 
 function chooseModel() {
   for (const name of Object.keys(VERBS)) at(`for-${name}`).hidden = name !== task();
-  at("go").textContent = VERBS[task()];
+  at("go").textContent = BUTTONS[task()];
+  at("layer").value = "";
+  at("layers").replaceChildren(...model().layers.slice(0, 2000).map((layer) => make("option", { value: layer })));
   at("labels").replaceChildren(...model().labels.slice(0, 2000).map((label) => make("option", { value: label })));
   at("knows").hidden = !model().knows_only;
   at("knows").textContent = model().knows_only ? `A demo model: it knows only ${model().knows_only}.` : "";
@@ -78,6 +82,9 @@ async function showModels() {
   [state.models, state.methods] = await Promise.all([call("/api/models"), call("/api/methods")]);
   at("model").replaceChildren(...state.models.map(({ name, tasks }) => make("option", { value: name }, `${name} (${tasks.join(", ")})`)));
   at("model").addEventListener("change", chooseModel);
+  const answering = state.models.filter(({ tasks }) => tasks.includes("ask"));
+  at("answer").replaceChildren(make("option", { value: "" }, "no model"), ...answering.map(({ name }) => make("option", { value: name }, name)));
+  at("for-answer").hidden = !answering.length;
   const choices = state.methods.map(({ name, title, passes }) =>
     make(
       "label",
@@ -93,9 +100,10 @@ async function showModels() {
 function request() {
   const words = (id) => at(id).value.split(",").map((text) => text.trim()).filter(Boolean);
   const method = [...at("methods").querySelectorAll(":checked")].map((box) => box.value);
-  const shared = { image: state.image.id, model: model().name, method };
+  const shared = { image: state.image.id, model: model().name, method, layer: at("layer").value.trim() };
   if (task() === "ask") return { ...shared, question: at("question").value };
   if (task() === "caption") return { ...shared, text: at("text").value };
+  if (task() === "questions") return { ...shared, prompt: at("prompt").value.trim(), answer: at("answer").value };
   if (task() === "count") return { ...shared, of: words("of") };
   return { ...shared, target: words("target"), counterfactual: at("counterfactual").checked, check: at("check").checked };
 }
@@ -216,7 +224,14 @@ function showHistory(shown) {
   at("history").hidden = state.results.length < 2;
 }
 
+/** Stop what this page asked for when it is closed: nobody waits for it. */
+function leave() {
+  if (state.running && state.running !== "beginning") navigator.sendBeacon(`/api/results/${state.running}/stop`);
+}
+
 listenForImages();
+useCamera(give);
+window.addEventListener("pagehide", leave);
 at("ask").addEventListener("submit", ask);
 at("stop").addEventListener("click", stop);
 Promise.all([showModels(), showExamples()]).catch(say);
