@@ -8,7 +8,6 @@ Measured as in ``research.benchmarks.cost``: alternating, as ratios to one pass 
 
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Annotated
 
 import torch
@@ -16,6 +15,7 @@ import typer
 from torch import Tensor, nn
 
 from research.benchmarks.cost import CONSOLE, Row, formatted, machine, ratios, report
+from research.options import Out, Repeats
 from saywhy.engine.preserve import preserve_state
 from saywhy.tasks.vqa.networks import ShowAskAttendAnswer, StackedAttention, VQAHead, VQAModel
 from saywhy.uncertainty import UCAM, Gate, MCDropout
@@ -148,8 +148,8 @@ features of shape [2048, 14, 14] and {ANSWERS:,} answers.
 
 def main(
     only: Annotated[list[str] | None, typer.Option(help=f"Parts: {', '.join(PARTS)}.")] = None,
-    repeats: Annotated[int, typer.Option(min=1, help="Number of repeats of each measurement.")] = 3,
-    out: Annotated[Path | None, typer.Option(help="Write the table to this page.")] = None,
+    repeats: Repeats = 3,
+    out: Out = None,
 ) -> None:
     """Measure the cost of uncertainty estimates."""
     report(PARTS, only, repeats, page, out)

@@ -10,7 +10,6 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from time import perf_counter
 from typing import Annotated
 
@@ -20,6 +19,7 @@ from torch import nn
 
 import saywhy
 from research.benchmarks.cost import CONSOLE, Row, formatted, inference, machine, ratios, report
+from research.options import Out, Repeats
 from saywhy.benchmarking.benchmark import benchmark
 from saywhy.datasets.load import open_dataset
 
@@ -111,8 +111,8 @@ themselves: on backward passes and on the proof of the layout, which are not cou
 
 def main(
     only: Annotated[list[str] | None, typer.Option(help=f"Parts: {', '.join(PARTS)}.")] = None,
-    repeats: Annotated[int, typer.Option(min=1, help="Number of repeats of each measurement.")] = 3,
-    out: Annotated[Path | None, typer.Option(help="Write the table to this page.")] = None,
+    repeats: Repeats = 3,
+    out: Out = None,
 ) -> None:
     """Measure the cost of checking maps."""
     report(PARTS, only, repeats, page, out)

@@ -29,6 +29,7 @@ from rich.console import Console
 from torch import Tensor, nn
 
 import saywhy
+from research.options import Out, Repeats
 from saywhy.io.atomic import atomic_write
 
 CONSOLE = Console(stderr=True)
@@ -324,8 +325,8 @@ def report(
 
 def main(
     only: Annotated[list[str] | None, typer.Option(help=f"Parts: {', '.join(PARTS)}.")] = None,
-    repeats: Annotated[int, typer.Option(min=1, help="Number of repeats of each measurement.")] = 7,
-    out: Annotated[Path | None, typer.Option(help="Write the table to this page.")] = None,
+    repeats: Repeats = 7,
+    out: Out = None,
 ) -> None:
     """Measure the cost of explanations."""
     report(PARTS, only, repeats, page, out)

@@ -10,7 +10,6 @@ the same run. The backbone is ResNet-18 of torchvision with random weights.
 import copy
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
 
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 
 import saywhy
 from research.benchmarks.cost import CONSOLE, Row, formatted, inference, machine, ratios, report
+from research.options import Out, Repeats
 from saywhy.images import read_image
 from saywhy.models import Model, Preprocess
 from saywhy.models.preprocess import IMAGENET_MEAN, IMAGENET_STD
@@ -159,8 +159,8 @@ batches of {BATCH} that read, resize and count the same files.
 
 def main(
     only: Annotated[list[str] | None, typer.Option(help=f"Parts: {', '.join(PARTS)}.")] = None,
-    repeats: Annotated[int, typer.Option(min=1, help="Number of repeats of each measurement.")] = 7,
-    out: Annotated[Path | None, typer.Option(help="Write the table to this page.")] = None,
+    repeats: Repeats = 7,
+    out: Out = None,
 ) -> None:
     """Measure the cost of counting."""
     report(PARTS, only, repeats, page, out)

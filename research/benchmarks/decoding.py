@@ -12,7 +12,6 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Any
 
 import torch
@@ -21,6 +20,7 @@ from torch import nn
 
 import saywhy
 from research.benchmarks.cost import CONSOLE, Row, formatted, machine, peak_memory, ratios, report, reset_peak_memory
+from research.options import Out, Repeats
 from saywhy.decoding import beam_search, diverse_beam_search
 from saywhy.decoding.penalties import Penalty, hamming, ngram
 from saywhy.decoding.transformers_generation import generation
@@ -160,8 +160,8 @@ of the process beyond network and inputs. Networks have random weights, except t
 
 def main(
     only: Annotated[list[str] | None, typer.Option(help=f"Parts: {', '.join(PARTS)}.")] = None,
-    repeats: Annotated[int, typer.Option(min=1, help="Number of repeats of each measurement.")] = 5,
-    out: Annotated[Path | None, typer.Option(help="Write the table to this page.")] = None,
+    repeats: Repeats = 5,
+    out: Out = None,
 ) -> None:
     """Measure the cost of diverse beam search."""
     report(PARTS, only, repeats, page, out)

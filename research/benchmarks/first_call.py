@@ -25,6 +25,7 @@ import typer
 from rich.progress import Progress
 
 from research.claims.measure import table
+from research.options import Out
 from saywhy.io.atomic import atomic_write
 
 NETWORKS = {
@@ -117,7 +118,7 @@ def main(
     against: Annotated[Path | None, typer.Option(help="The folder src of the other version.")] = None,
     called: Annotated[str, typer.Option(help="What the page calls the other version.")] = "an earlier one",
     repeats: Annotated[int, typer.Option(min=1, help="Pairs of runs.")] = 5,
-    out: Annotated[Path | None, typer.Option(help="The Markdown file to write; printed by default.")] = None,
+    out: Out = None,
     once: Annotated[bool, typer.Option("--once", help="Measure the imported version, and print JSON.")] = False,
 ) -> None:
     """Compare the first and later calls of two versions."""

@@ -11,7 +11,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Annotated
 
 import torch
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 
 import saywhy
 from research.benchmarks.cost import CONSOLE, Row, formatted, machine, peak_memory, ratios, report, reset_peak_memory
+from research.options import Out, Repeats
 from saywhy.alignment.region_methods import REGION_METHODS, RegionBatch
 from saywhy.engine.capture import Watched
 from saywhy.fixing.methods import FIX_METHODS
@@ -171,8 +171,8 @@ channels (Toybox) or 36 of 2,048 and 3,129 answers (published).
 
 def main(
     only: Annotated[list[str] | None, typer.Option(help=f"Parts: {', '.join(PARTS)}.")] = None,
-    repeats: Annotated[int, typer.Option(min=1, help="Number of repeats of each measurement.")] = 7,
-    out: Annotated[Path | None, typer.Option(help="Write the table to this page.")] = None,
+    repeats: Repeats = 7,
+    out: Out = None,
 ) -> None:
     """Measure the cost of training with hints."""
     report(PARTS, only, repeats, page, out)

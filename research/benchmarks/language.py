@@ -7,8 +7,6 @@ Measured as in ``research.benchmarks.cost``, as ratios to a forward pass of the 
 """
 
 from functools import partial
-from pathlib import Path
-from typing import Annotated
 
 import torch
 import typer
@@ -16,6 +14,7 @@ from torch import nn
 
 import saywhy
 from research.benchmarks.cost import CONSOLE, Row, formatted, machine, ratios, report
+from research.options import Out, Repeats
 from saywhy.targets import Sentence, Words
 from saywhy.tasks.generation.networks import CaptionModel, ShowAndTell, TopDown
 
@@ -96,8 +95,8 @@ with top-down attention, and with the small captioner of Toybox, where the overh
 
 
 def main(
-    repeats: Annotated[int, typer.Option(min=1, help="Number of repeats of each measurement.")] = 9,
-    out: Annotated[Path | None, typer.Option(help="Write the table to this page.")] = None,
+    repeats: Repeats = 9,
+    out: Out = None,
 ) -> None:
     """Measure the cost of the maps of a caption."""
     report(PARTS, None, repeats, page, out)

@@ -31,6 +31,7 @@ from PIL import Image
 
 import saywhy
 from research.claims.measure import table
+from research.options import Out
 from saywhy.io.atomic import write_text
 from saywhy.toybox import scene
 
@@ -195,7 +196,7 @@ the middle and at the end:
 def main(
     users: Annotated[list[int] | None, typer.Option(help="Simultaneous users. Repeatable.")] = None,
     seconds: Annotated[float, typer.Option(min=1, help="Seconds for each number of users.")] = 120.0,
-    out: Annotated[Path | None, typer.Option(help="The Markdown file to write; printed by default.")] = None,
+    out: Out = None,
 ) -> None:
     """Measure, and print or write the page."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

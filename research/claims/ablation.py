@@ -22,6 +22,7 @@ from research.claims.maps import MapMeasurements
 from research.claims.measure import table
 from research.claims.section import at_most, run, scaled, zeros_allowed
 from research.claims.study import Item, Study, coarse_on_image, named_study, on_image, toybox_study
+from research.options import Out, Share
 from saywhy.engine.rules import BackwardRule, apply_rule
 from saywhy.methods import gradcam
 from saywhy.metrics.boxes import box_masks, found_boxes, localization_errors
@@ -204,8 +205,8 @@ def report(
 
 
 def main(
-    out: Annotated[Path | None, typer.Option(help="The Markdown file to write; printed by default.")] = None,
-    share: Annotated[float, typer.Option(min=0.001, max=1, help="Share of the images, for a quick run.")] = 1.0,
+    out: Out = None,
+    share: Share = 1.0,
     data: Annotated[str | None, typer.Option(help="Another data set, e.g. imagenet:PATH:val.")] = None,
     model: Annotated[str, typer.Option(help="The network for that data set.")] = "torchvision:vgg16",
     weights: Annotated[Path | None, typer.Option(help="The weights of that network.")] = None,

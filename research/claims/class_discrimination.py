@@ -27,6 +27,7 @@ from research.claims.maps import MapMeasurements, Mask
 from research.claims.measure import table
 from research.claims.section import at_most, run, scaled, zeros_allowed
 from research.claims.study import ENDS, Item, Study, named_study, toybox_study
+from research.options import Out, Share
 from saywhy.errors import InputError
 
 METHODS = ("deconvnet", "guided-backprop", "deconv-gradcam", "guided-gradcam", "gradcam")
@@ -236,8 +237,8 @@ def report(
 
 
 def main(
-    out: Annotated[Path | None, typer.Option(help="The Markdown file to write; printed by default.")] = None,
-    share: Annotated[float, typer.Option(min=0.001, max=1, help="Share of the images, for a quick run.")] = 1.0,
+    out: Out = None,
+    share: Share = 1.0,
     data: Annotated[str | None, typer.Option(help="Another data set, e.g. voc:PATH:val.")] = None,
     model: Annotated[str, typer.Option(help="The network for that data set.")] = "torchvision:vgg16",
     weights: Annotated[Path | None, typer.Option(help="The weights of that network.")] = None,

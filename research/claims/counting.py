@@ -31,6 +31,7 @@ from research.claims.counting_uses import (
 from research.claims.multiple_testing import counted
 from research.claims.parallel import WORKERS, run_jobs
 from research.claims.section import run as run_section
+from research.options import Out, Share, Workers
 from saywhy.errors import InputError
 
 SEEDS, GRID_SEEDS = 5, 1
@@ -176,12 +177,12 @@ def _tallies(
 
 
 def main(
-    out: Annotated[Path | None, typer.Option(help="The Markdown file to write; printed by default.")] = None,
+    out: Out = None,
     seeds: Annotated[int, typer.Option(min=2, max=20, help="Number of seeds.")] = SEEDS,
     grid_seeds: Annotated[int, typer.Option(min=1, max=20, help="Number of seeds of the other grids.")] = GRID_SEEDS,
     only: Annotated[str, typer.Option(help=f"Data sets, separated by commas, of {', '.join(SETS)}.")] = "",
-    share: Annotated[float, typer.Option(min=0.01, max=1, help="Share of images and steps, for a quick run.")] = 1.0,
-    workers: Annotated[int, typer.Option(min=1, max=64, help="Runs in parallel, on a thread each.")] = WORKERS,
+    share: Share = 1.0,
+    workers: Workers = WORKERS,
 ) -> None:
     """Train and measure all counters, and print or write the page. Finished runs are stored under out/claims."""
     wanted = [name.strip() for name in only.split(",") if name.strip()] or list(SETS)

@@ -21,6 +21,7 @@ from research.claims.failure_modes import FailureResults, failures
 from research.claims.model_preference import TESTS, PreferenceResults, found_by_both, undertrained
 from research.claims.section import at_most, run, scaled, zeros_allowed
 from research.claims.study import ENDS, Study, named_study, toybox_study
+from research.options import Out, Share
 from saywhy.training.loop import Phase
 
 ATTACKED = 24
@@ -115,8 +116,8 @@ def report(progress: Progress, share: float = 1.0, study: Study | None = None, s
 
 
 def main(
-    out: Annotated[Path | None, typer.Option(help="The Markdown file to write; printed by default.")] = None,
-    share: Annotated[float, typer.Option(min=0.001, max=1, help="Share of the images, for a quick run.")] = 1.0,
+    out: Out = None,
+    share: Share = 1.0,
     seeds: Annotated[int, typer.Option(min=1, help="Number of networks of each kind.")] = SEEDS,
     data: Annotated[str | None, typer.Option(help="Another data set to attack, e.g. voc:PATH:test.")] = None,
     model: Annotated[str, typer.Option(help="The network for that data set.")] = "torchvision:vgg16",

@@ -7,7 +7,6 @@ Every decoder generates six questions about each scene of two, three or four obj
 simulated people ask. Every decoder has the strength that is best on other scenes.
 """
 
-from pathlib import Path
 from time import perf_counter
 from typing import Annotated
 
@@ -40,6 +39,7 @@ from research.claims.parallel import WORKERS, run_jobs
 from research.claims.question_decoders import EVERYBODY, MAPPED, candidates, opening_only
 from research.claims.question_tables import OBJECT_COUNTS, OPENING, QuestionResults
 from research.claims.section import run, scaled, zeros_allowed
+from research.options import Out, Share, Workers
 from saywhy.metrics.consensus import preference
 from saywhy.metrics.diversity import map_distance
 from saywhy.metrics.question_types import question_type
@@ -233,12 +233,10 @@ def report(progress: Progress, share: float = 1.0, seeds: int = SEEDS, workers: 
 
 
 def main(
-    out: Annotated[Path | None, typer.Option(help="The Markdown file to write; printed by default.")] = None,
-    share: Annotated[float, typer.Option(min=0.01, max=1, help="Share of the scenes, for a quick run.")] = 1.0,
+    out: Out = None,
+    share: Share = 1.0,
     seeds: Annotated[int, typer.Option(min=1, max=9, help="Number of networks.")] = SEEDS,
-    workers: Annotated[
-        int, typer.Option(min=1, max=64, help="Number of networks in parallel, on a thread each.")
-    ] = WORKERS,
+    workers: Workers = WORKERS,
 ) -> None:
     """Measure, and print or write the page. Trained networks are stored under out/claims."""
     run(lambda progress: report(progress, share, seeds, workers), out)

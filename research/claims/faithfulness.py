@@ -24,6 +24,7 @@ from research.claims.maps import MapMeasurements
 from research.claims.measure import table
 from research.claims.section import at_most, run, scaled, zeros_allowed
 from research.claims.study import ENDS, Study, named_study, supported_methods, toybox_study
+from research.options import Out, Share
 from saywhy.metrics.class_agnostic import BASELINE_NAMES, CLASS_AGNOSTIC_BASELINES
 from saywhy.metrics.correlation import rank_correlation
 from saywhy.metrics.human_attention import on_grid
@@ -203,8 +204,8 @@ def report(progress: Progress, share: float = 1.0, study: Study | None = None, i
 
 
 def main(
-    out: Annotated[Path | None, typer.Option(help="The Markdown file to write; printed by default.")] = None,
-    share: Annotated[float, typer.Option(min=0.001, max=1, help="Share of the images, for a quick run.")] = 1.0,
+    out: Out = None,
+    share: Share = 1.0,
     data: Annotated[str | None, typer.Option(help="Another data set, e.g. voc:PATH:val.")] = None,
     model: Annotated[str, typer.Option(help="The network for that data set.")] = "torchvision:vgg16",
     weights: Annotated[Path | None, typer.Option(help="The weights of that network.")] = None,

@@ -5,7 +5,6 @@ python -m research.claims.fix --out docs/claims-fix.md
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from time import perf_counter
 from typing import Annotated
 
@@ -20,6 +19,7 @@ from research.claims.fix_runs import verdict_of as verdict_over_seeds
 from research.claims.measure import table
 from research.claims.parallel import WORKERS, run_jobs
 from research.claims.section import run as run_section
+from research.options import Out, Share, Workers
 from saywhy.errors import InputError
 from saywhy.fixing.evaluate import Evaluation
 from saywhy.fixing.methods import FIX_METHODS
@@ -172,11 +172,11 @@ def measure_all(names: Sequence[str], seeds: int, share: float, workers: int, pr
 
 
 def main(
-    out: Annotated[Path | None, typer.Option(help="The Markdown file to write; printed by default.")] = None,
+    out: Out = None,
     seeds: Annotated[int, typer.Option(min=2, max=20, help="Number of seeds.")] = SEEDS,
     only: Annotated[str, typer.Option(help=f"Data sets, separated by commas, of {', '.join(PLANTED)}.")] = "",
-    items: Annotated[float, typer.Option(min=0.01, max=1, help="Share of images and epochs, for a quick run.")] = 1.0,
-    workers: Annotated[int, typer.Option(min=1, max=64, help="Runs in parallel, on a thread each.")] = WORKERS,
+    items: Share = 1.0,
+    workers: Workers = WORKERS,
 ) -> None:
     """Train, fix and measure, and print or write the page. Finished runs are stored under out/claims."""
     wanted = [name.strip() for name in only.split(",") if name.strip()] or list(PLANTED)

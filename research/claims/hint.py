@@ -4,7 +4,6 @@ python -m research.claims.hint
 python -m research.claims.hint --out docs/claims-hint.md
 """
 
-from pathlib import Path
 from time import perf_counter
 from typing import Annotated
 
@@ -18,6 +17,7 @@ from research.claims.hint_tables import verdict as verdict_of
 from research.claims.measure import table
 from research.claims.parallel import WORKERS, run_jobs
 from research.claims.section import run as run_section
+from research.options import Out, Share, Workers
 from saywhy.alignment.region_methods import REGION_METHODS
 
 SEEDS = 5
@@ -122,10 +122,10 @@ def measure_all(seeds: int, share: float, workers: int, progress: Progress) -> F
 
 
 def main(
-    out: Annotated[Path | None, typer.Option(help="The Markdown file to write; printed by default.")] = None,
+    out: Out = None,
     seeds: Annotated[int, typer.Option(min=2, max=20, help="Number of seeds.")] = SEEDS,
-    items: Annotated[float, typer.Option(min=0.01, max=1, help="Share of scenes and steps, for a quick run.")] = 1.0,
-    workers: Annotated[int, typer.Option(min=1, max=64, help="Runs in parallel, on a thread each.")] = WORKERS,
+    items: Share = 1.0,
+    workers: Workers = WORKERS,
 ) -> None:
     """Train and measure, and print or write the page. Finished runs are stored under out/claims."""
 

@@ -3,7 +3,6 @@
 python -m research.claims.hint_captions
 """
 
-from pathlib import Path
 from time import perf_counter
 from typing import Annotated
 
@@ -15,6 +14,7 @@ from research.claims.hint_tables import Found, Measure, mean_cell, title_cells, 
 from research.claims.measure import table
 from research.claims.parallel import WORKERS, run_jobs
 from research.claims.section import run as run_section
+from research.options import Out, Share, Workers
 from saywhy.alignment.region_methods import REGION_METHODS
 
 SEEDS = 5
@@ -153,10 +153,10 @@ def measure_captions(seeds: int, share: float, workers: int, progress: Progress)
 
 
 def main(
-    out: Annotated[Path | None, typer.Option(help="The Markdown file to write; printed by default.")] = None,
+    out: Out = None,
     seeds: Annotated[int, typer.Option(min=2, max=20, help="Number of seeds.")] = SEEDS,
-    items: Annotated[float, typer.Option(min=0.01, max=1, help="Share of scenes and steps, for a quick run.")] = 1.0,
-    workers: Annotated[int, typer.Option(min=1, max=64, help="Runs in parallel, on a thread each.")] = WORKERS,
+    items: Share = 1.0,
+    workers: Workers = WORKERS,
 ) -> None:
     """Train and measure, and print or write the section. Finished runs are stored under out/claims."""
 

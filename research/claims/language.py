@@ -7,7 +7,6 @@ Every network has its own items of the test split.
 """
 
 from itertools import islice
-from pathlib import Path
 from time import perf_counter
 from typing import Annotated
 
@@ -20,6 +19,7 @@ from research.claims.multiple_testing import RULES, resolved
 from research.claims.parallel import WORKERS, run_jobs
 from research.claims.section import run, scaled, zeros_allowed
 from research.claims.vqa_maps import QuestionResults, correctly_answered
+from research.options import Out, Share, Workers
 from saywhy.toybox import scene
 
 SEEDS = 3
@@ -86,10 +86,10 @@ def _measure(kind: str, seed: int, share: float) -> QuestionResults | CaptionRes
 
 
 def main(
-    out: Annotated[Path | None, typer.Option(help="The Markdown file to write; printed by default.")] = None,
+    out: Out = None,
     seeds: Annotated[int, typer.Option(min=1, max=9, help="Number of networks.")] = SEEDS,
-    share: Annotated[float, typer.Option(min=0.01, max=1, help="Share of the items, for a quick run.")] = 1.0,
-    workers: Annotated[int, typer.Option(min=1, max=64, help="Runs in parallel, on a thread each.")] = WORKERS,
+    share: Share = 1.0,
+    workers: Workers = WORKERS,
 ) -> None:
     """Measure, and print or write the page."""
     run(lambda progress: report(progress, share, seeds, workers), out)

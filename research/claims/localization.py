@@ -29,6 +29,7 @@ from research.claims.study import (
     supported_methods,
     toybox_study,
 )
+from research.options import Out, Share
 from saywhy.metrics.boxes import box_iou, found_boxes, localization_errors
 from saywhy.metrics.human_attention import centre_prior, on_grid
 from saywhy.metrics.localization import ImageMaps
@@ -230,8 +231,8 @@ def report(progress: Progress, share: float = 1.0, study: Study | None = None, i
 
 
 def main(
-    out: Annotated[Path | None, typer.Option(help="The Markdown file to write; printed by default.")] = None,
-    share: Annotated[float, typer.Option(min=0.001, max=1, help="Share of the images, for a quick run.")] = 1.0,
+    out: Out = None,
+    share: Share = 1.0,
     data: Annotated[str | None, typer.Option(help="Another data set, e.g. imagenet:PATH:val.")] = None,
     model: Annotated[str, typer.Option(help="The network for that data set.")] = "torchvision:vgg16",
     weights: Annotated[Path | None, typer.Option(help="The weights of that network.")] = None,

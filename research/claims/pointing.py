@@ -25,6 +25,7 @@ from research.claims.maps import MapMeasurements
 from research.claims.measure import table
 from research.claims.section import at_most, run, scaled, zeros_allowed
 from research.claims.study import Item, Study, named_study, on_image, supported_methods, toybox_study
+from research.options import Out, Share
 from saywhy.metrics.human_attention import centre_prior
 from saywhy.metrics.localization import ImageMaps, fraction_of_maximum, positive_part
 from saywhy.metrics.pointing import (
@@ -276,8 +277,8 @@ def report(progress: Progress, share: float = 1.0, study: Study | None = None, i
 
 
 def main(
-    out: Annotated[Path | None, typer.Option(help="The Markdown file to write; printed by default.")] = None,
-    share: Annotated[float, typer.Option(min=0.001, max=1, help="Share of the images, for a quick run.")] = 1.0,
+    out: Out = None,
+    share: Share = 1.0,
     data: Annotated[str | None, typer.Option(help="Another data set, e.g. voc:PATH:test.")] = None,
     held_out: Annotated[str | None, typer.Option(help="The held-out images to choose a threshold on.")] = None,
     model: Annotated[str, typer.Option(help="The network for that data set.")] = "torchvision:googlenet",

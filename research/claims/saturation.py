@@ -34,6 +34,7 @@ from research.claims.saturation_measures import (
 from research.claims.section import at_most, run, scaled, zeros_allowed
 from research.claims.sensitivity import BASELINES, SensitivityResults
 from research.claims.study import Study, named_study, toybox_study
+from research.options import Out, Share
 
 LAYERS = ("blocks.0", "blocks.1", "blocks.2", "blocks.3")
 """The blocks of the trunk of all Toybox classifiers."""
@@ -244,8 +245,8 @@ def at_input(saturated: SaturationResults, reals: list[str]) -> list[list[object
 
 
 def main(
-    out: Annotated[Path | None, typer.Option(help="The Markdown file to write; printed by default.")] = None,
-    share: Annotated[float, typer.Option(min=0.001, max=1, help="Share of the images, for a quick run.")] = 1.0,
+    out: Out = None,
+    share: Share = 1.0,
     seeds: Annotated[int, typer.Option(min=1, help="Number of networks of Toybox of each kind.")] = SEEDS,
     data: Annotated[str | None, typer.Option(help="Another data set, e.g. voc:PATH:test.")] = None,
     model: Annotated[str, typer.Option(help="The network for that data set.")] = "torchvision:vgg19",

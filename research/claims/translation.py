@@ -8,7 +8,6 @@ translations that are equally likely, so it is known which six translations woul
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 from time import perf_counter
 from typing import Annotated
 
@@ -34,6 +33,7 @@ from research.claims.toy_languages import (
     train_translator,
     translations,
 )
+from research.options import Out, Share, Workers
 from saywhy.decoding.transformers_generation import generation
 
 SEEDS = 3
@@ -214,12 +214,10 @@ def report(progress: Progress, share: float = 1.0, seeds: int = SEEDS, workers: 
 
 
 def main(
-    out: Annotated[Path | None, typer.Option(help="The Markdown file to write; printed by default.")] = None,
-    share: Annotated[float, typer.Option(min=0.01, max=1, help="Share of sentences and steps, for a quick run.")] = 1.0,
+    out: Out = None,
+    share: Share = 1.0,
     seeds: Annotated[int, typer.Option(min=1, max=9, help="Number of networks.")] = SEEDS,
-    workers: Annotated[
-        int, typer.Option(min=1, max=64, help="Number of networks in parallel, on a thread each.")
-    ] = WORKERS,
+    workers: Workers = WORKERS,
 ) -> None:
     """Train, measure, and print or write the page."""
     run(lambda progress: report(progress, share, seeds, workers), out)

@@ -34,6 +34,7 @@ from research.claims.language_networks import FOLDER
 from research.claims.measure import FEWEST, Estimate, ItemValues, estimate, table
 from research.claims.section import at_most, run, zeros_allowed
 from research.claims.trust_controls import CONTROLS, MIXTURES, OUTLINE, controls
+from research.options import Out
 from saywhy.checks import CHECKS, CheckLimits, CheckResult, Measurement, Verdict, verdicts
 from saywhy.metrics import measure
 from saywhy.statistics import bootstrap, wilson
@@ -485,7 +486,7 @@ ABSENT = "The real networks and photographs are not on this machine and are left
 
 
 def main(
-    out: Annotated[Path | None, typer.Option(help="The Markdown file to write; printed by default.")] = None,
+    out: Out = None,
     split: Annotated[str, typer.Option(help="Split of Toybox.")] = "test",
     scenes: Annotated[int, typer.Option(min=2, help="Number of scenes.")] = SCENES,
 ) -> None:

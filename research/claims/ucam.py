@@ -32,6 +32,7 @@ from research.claims.uncertainty_networks import (
     run_name,
     trained_network,
 )
+from research.options import Out, Share, Workers
 from saywhy.io.atomic import atomic_write
 from saywhy.tasks.vocabulary import Vocabulary
 from saywhy.tasks.vqa.networks import VQAModel
@@ -80,12 +81,10 @@ means over seeds, whose networks are measured on the same scenes."""
 
 
 def main(
-    out: Annotated[Path | None, typer.Option(help="The Markdown file to write; printed by default.")] = None,
+    out: Out = None,
     seeds: Annotated[int, typer.Option(min=1, max=9, help="Number of seeds.")] = SEEDS,
-    items: Annotated[float, typer.Option(min=0.01, max=1, help="Share of scenes and steps, for a quick run.")] = 1.0,
-    workers: Annotated[
-        int, typer.Option(min=1, max=64, help="Number of networks in parallel, on a thread each.")
-    ] = WORKERS,
+    items: Share = 1.0,
+    workers: Workers = WORKERS,
 ) -> None:
     """Train and measure, and print or write the page. Trained networks are stored under out/claims."""
     scenes = int(items * SCENES)

@@ -11,7 +11,6 @@ with the p-values of their claims instead of verdicts, which depend on all verdi
 import re
 from collections.abc import Callable
 from importlib import import_module
-from pathlib import Path
 from time import perf_counter
 from typing import Annotated
 
@@ -21,6 +20,7 @@ from rich.progress import Progress
 from research.claims.language_networks import FOLDER
 from research.claims.multiple_testing import RULES, resolved
 from research.claims.section import run
+from research.options import Out, Share
 from saywhy.io.atomic import atomic_write
 
 SECTIONS = ("localization", "ablation", "pointing", "faithfulness", "class_discrimination", "diagnosis", "saturation")
@@ -100,9 +100,9 @@ def page(names: tuple[str, ...], progress: Progress, share: float, again: bool) 
 
 def main(
     only: Annotated[list[str] | None, typer.Option(help=f"Sections: {', '.join(SECTIONS)}.")] = None,
-    share: Annotated[float, typer.Option(min=0.01, max=1, help="Share of the items, for a quick run.")] = 1.0,
+    share: Share = 1.0,
     again: Annotated[bool, typer.Option(help="Measure stored sections again.")] = False,
-    out: Annotated[Path | None, typer.Option(help="The Markdown file to write; printed by default.")] = None,
+    out: Out = None,
 ) -> None:
     """Measure the sections, and print or write the page."""
     names = tuple(only or SECTIONS)

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated
 
 import torch
@@ -11,6 +12,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from saywhy.errors import SaywhyError
 from saywhy.terminal import printable
 
+WeightsFile = Annotated[Path, typer.Option(help="The safetensors file to write.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**62, help="Seed of initial weights and order.")]
+TrainingScenes = Annotated[int, typer.Option(min=64, help="Number of training scenes.")]
+TestScenes = Annotated[int, typer.Option(min=50, help="Number of test scenes.")]
+TrainingSteps = Annotated[int, typer.Option(min=1, help="Training steps.")]
 Threads = Annotated[int, typer.Option(min=1, help="Cores to compute on.")]
 Accelerator = Annotated[str, typer.Option(help="What to compute on, as Lightning Fabric calls it: cpu, cuda, auto.")]
 DeviceCount = Annotated[

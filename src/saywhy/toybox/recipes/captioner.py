@@ -8,7 +8,6 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 from time import perf_counter
-from typing import Annotated
 
 import torch
 import typer
@@ -24,8 +23,8 @@ from saywhy.toybox.language.mentions import mentions
 from saywhy.toybox.models.vision_language import ToyboxCaptionHead
 from saywhy.toybox.recipes.language_data import draw_language_data
 from saywhy.toybox.recipes.text_heads import describe, trunk_features
+from saywhy.training import command
 from saywhy.training.checkpoint import check_name, half, remove_checkpoint, save_weights
-from saywhy.training.command import Accelerator, DeviceCount, Threads, run_recipe
 from saywhy.training.loop import HERE, Devices, Plan
 
 SCENES = 12_000
@@ -115,18 +114,20 @@ def train(
 
 
 def main(
-    out: Annotated[Path, typer.Option(help="The safetensors file to write.")],
-    seed: Annotated[int, typer.Option(min=0, max=2**62, help="Seed of initial weights and order.")] = 0,
-    scenes: Annotated[int, typer.Option(min=64, help="Number of training scenes.")] = SCENES,
-    tests: Annotated[int, typer.Option(min=50, help="Number of test scenes.")] = TEST_SCENES,
-    steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = STEPS,
-    threads: Threads = 2,
-    accelerator: Accelerator = "cpu",
-    devices: DeviceCount = 1,
+    out: command.WeightsFile,
+    seed: command.Seed = 0,
+    scenes: command.TrainingScenes = SCENES,
+    tests: command.TestScenes = TEST_SCENES,
+    steps: command.TrainingSteps = STEPS,
+    threads: command.Threads = 2,
+    accelerator: command.Accelerator = "cpu",
+    devices: command.DeviceCount = 1,
 ) -> None:
     """Train and evaluate the captioner of Toybox. Ctrl-C stops it; the same command resumes."""
     on = Devices(accelerator, devices)
-    run_recipe(lambda progress: train(out, seed, scenes, tests, steps, progress, on), threads, hidden=("words",))
+    command.run_recipe(
+        lambda progress: train(out, seed, scenes, tests, steps, progress, on), threads, hidden=("words",)
+    )
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 from time import perf_counter
-from typing import Annotated
 
 import torch
 import typer
@@ -13,8 +12,8 @@ from saywhy.toybox import KINDS
 from saywhy.toybox.models.classifier import ToyboxClassifier, normalised
 from saywhy.toybox.recipes.draw import cores, draw
 from saywhy.toybox.recipes.mean_average_precision import logits_of, mean_average_precision
+from saywhy.training import command
 from saywhy.training.checkpoint import check_name, half, remove_checkpoint, save_weights
-from saywhy.training.command import Accelerator, DeviceCount, Threads, run_recipe
 from saywhy.training.loop import HERE, Devices, Phase, Plan, fit
 
 SCENES = 12_000
@@ -90,17 +89,17 @@ def _draw(split: str, count: int, progress: Progress, scales: tuple[int, ...] = 
 
 
 def main(
-    out: Annotated[Path, typer.Option(help="The safetensors file to write.")],
-    seed: Annotated[int, typer.Option(min=0, max=2**62, help="Seed of initial weights, order and mirroring.")] = 0,
-    scenes: Annotated[int, typer.Option(min=64, help="Number of training scenes.")] = SCENES,
-    tests: Annotated[int, typer.Option(min=50, help="Number of test scenes.")] = TEST_SCENES,
-    threads: Threads = 2,
-    accelerator: Accelerator = "cpu",
-    devices: DeviceCount = 1,
+    out: command.WeightsFile,
+    seed: command.Seed = 0,
+    scenes: command.TrainingScenes = SCENES,
+    tests: command.TestScenes = TEST_SCENES,
+    threads: command.Threads = 2,
+    accelerator: command.Accelerator = "cpu",
+    devices: command.DeviceCount = 1,
 ) -> None:
     """Train and evaluate the classifier of Toybox. Ctrl-C stops it; the same command resumes."""
     on = Devices(accelerator, devices)
-    run_recipe(lambda progress: train(out, seed, scenes, tests, PHASES, progress, on), threads)
+    command.run_recipe(lambda progress: train(out, seed, scenes, tests, PHASES, progress, on), threads)
 
 
 if __name__ == "__main__":

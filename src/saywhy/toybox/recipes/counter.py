@@ -24,8 +24,8 @@ from saywhy.toybox import KINDS
 from saywhy.toybox.models.counter import COUNTER_KINDS, CounterKind, counter_head, toybox_counter
 from saywhy.toybox.recipes.counter_data import CounterData, counter_data
 from saywhy.toybox.recipes.draw import cores
+from saywhy.training import command
 from saywhy.training.checkpoint import check_name, half, remove_checkpoint, save_weights
-from saywhy.training.command import Accelerator, DeviceCount, Threads, run_recipe
 from saywhy.training.loop import HERE, Devices, Plan
 
 SCENES, VAL_SCENES, TEST_SCENES = 12_000, 1_500, 2_000
@@ -136,21 +136,21 @@ def _draw(split: str, count: int, features: torch.nn.Module, grid: int, progress
 
 
 def main(
-    out: Annotated[Path, typer.Option(help="The safetensors file to write.")],
-    seed: Annotated[int, typer.Option(min=0, max=2**62, help="Seed of initial weights and order.")] = 0,
-    scenes: Annotated[int, typer.Option(min=64, help="Number of training scenes.")] = SCENES,
-    tests: Annotated[int, typer.Option(min=50, help="Number of test scenes.")] = TEST_SCENES,
-    steps: Annotated[int, typer.Option(min=1, help="Number of training steps.")] = STEPS,
+    out: command.WeightsFile,
+    seed: command.Seed = 0,
+    scenes: command.TrainingScenes = SCENES,
+    tests: command.TestScenes = TEST_SCENES,
+    steps: command.TrainingSteps = STEPS,
     kind: Annotated[str, typer.Option(help=f"The network: {', '.join(COUNTER_KINDS)}.")] = "sequential",
     grid: Annotated[int, typer.Option(min=1, help="Cells a side; 1 for glance.")] = 3,
     hidden: Annotated[int, typer.Option(min=1, help="Width of its hidden layers.")] = 64,
-    threads: Threads = 2,
-    accelerator: Accelerator = "cpu",
-    devices: DeviceCount = 1,
+    threads: command.Threads = 2,
+    accelerator: command.Accelerator = "cpu",
+    devices: command.DeviceCount = 1,
 ) -> None:
     """Train and evaluate the counter of Toybox. Ctrl-C stops it; the same command resumes."""
     on = Devices(accelerator, devices)
-    run_recipe(
+    command.run_recipe(
         lambda progress: train(out, seed, scenes, tests, steps, progress, on, kind, grid, hidden),  # type: ignore[arg-type]
         threads,
     )

@@ -25,8 +25,8 @@ from saywhy.toybox.language import question_truth
 from saywhy.toybox.models.vision_language import ToyboxCaptionHead, question_head
 from saywhy.toybox.recipes.question_data import draw_question_data
 from saywhy.toybox.recipes.text_heads import describe_diversely, trunk_features
+from saywhy.training import command
 from saywhy.training.checkpoint import check_name, half, remove_checkpoint, save_weights
-from saywhy.training.command import Accelerator, DeviceCount, Threads, run_recipe
 from saywhy.training.loop import HERE, Devices, Plan
 
 SCENES = 12_000
@@ -147,19 +147,19 @@ def train(
 
 
 def main(
-    out: Annotated[Path, typer.Option(help="The safetensors file to write.")],
-    seed: Annotated[int, typer.Option(min=0, max=2**62, help="Seed of initial weights and order.")] = 0,
-    scenes: Annotated[int, typer.Option(min=64, help="Number of training scenes.")] = SCENES,
-    tests: Annotated[int, typer.Option(min=50, help="Number of test scenes.")] = TEST_SCENES,
-    steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = STEPS,
+    out: command.WeightsFile,
+    seed: command.Seed = 0,
+    scenes: command.TrainingScenes = SCENES,
+    tests: command.TestScenes = TEST_SCENES,
+    steps: command.TrainingSteps = STEPS,
     attention: Annotated[bool, typer.Option(help="Whether the head attends to regions (top-down attention).")] = True,
-    threads: Threads = 2,
-    accelerator: Accelerator = "cpu",
-    devices: DeviceCount = 1,
+    threads: command.Threads = 2,
+    accelerator: command.Accelerator = "cpu",
+    devices: command.DeviceCount = 1,
 ) -> None:
     """Train and evaluate the question generator of Toybox. Ctrl-C stops it; the same command resumes."""
     on = Devices(accelerator, devices)
-    run_recipe(
+    command.run_recipe(
         lambda progress: train(out, seed, scenes, tests, steps, progress, on, attention), threads, hidden=("words",)
     )
 

@@ -26,8 +26,8 @@ from saywhy.toybox.language import ANSWERS
 from saywhy.toybox.models.vision_language import ToyboxTrunk, variance_vqa_head
 from saywhy.toybox.recipes.language_data import LanguageData, draw_language_data
 from saywhy.toybox.recipes.vqa import frozen_features, sample_questions
+from saywhy.training import command
 from saywhy.training.checkpoint import check_name, half, remove_checkpoint, save_weights
-from saywhy.training.command import Accelerator, DeviceCount, Threads, run_recipe
 from saywhy.training.loop import HERE, Devices, Loss, Plan, Tell, optimize
 from saywhy.uncertainty import UCAM, Gate, MCDropout, Uncertainty
 from saywhy.uncertainty.estimate import of_output
@@ -271,18 +271,18 @@ def train(
 
 
 def main(
-    out: Annotated[Path, typer.Option(help="The safetensors file to write.")],
-    seed: Annotated[int, typer.Option(min=0, max=2**62, help="Seed of initial weights and order.")] = 0,
+    out: command.WeightsFile,
+    seed: command.Seed = 0,
     scenes: Annotated[int, typer.Option(min=64, help="Number of clear training scenes, and of blurred ones.")] = SCENES,
-    tests: Annotated[int, typer.Option(min=50, help="Number of test scenes.")] = TEST_SCENES,
-    steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = STEPS,
-    threads: Threads = 2,
-    accelerator: Accelerator = "cpu",
-    devices: DeviceCount = 1,
+    tests: command.TestScenes = TEST_SCENES,
+    steps: command.TrainingSteps = STEPS,
+    threads: command.Threads = 2,
+    accelerator: command.Accelerator = "cpu",
+    devices: command.DeviceCount = 1,
 ) -> None:
     """Train and evaluate the VQA model of Toybox with uncertainty. Ctrl-C stops it; the same command resumes."""
     on = Devices(accelerator, devices)
-    run_recipe(
+    command.run_recipe(
         lambda progress: train(out, seed, scenes, tests, steps, progress, on), threads, hidden=("words", "reference")
     )
 

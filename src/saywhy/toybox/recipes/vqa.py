@@ -27,8 +27,8 @@ from saywhy.toybox.language.question import plural
 from saywhy.toybox.models.classifier import normalised
 from saywhy.toybox.models.vision_language import CHANNELS, ToyboxTrunk, ToyboxVQAHead
 from saywhy.toybox.recipes.language_data import LanguageData, draw_language_data
+from saywhy.training import command
 from saywhy.training.checkpoint import check_name, half, remove_checkpoint, save_weights
-from saywhy.training.command import Accelerator, DeviceCount, Threads, run_recipe
 from saywhy.training.loop import HERE, Devices, Plan, Tell, optimize, step_generator
 
 SCENES = 20_000
@@ -287,19 +287,19 @@ def train(
 
 
 def main(
-    out: Annotated[Path, typer.Option(help="The safetensors file to write.")],
-    seed: Annotated[int, typer.Option(min=0, max=2**62, help="Seed of initial weights and order.")] = 0,
-    scenes: Annotated[int, typer.Option(min=64, help="Number of training scenes.")] = SCENES,
-    tests: Annotated[int, typer.Option(min=50, help="Number of test scenes.")] = TEST_SCENES,
+    out: command.WeightsFile,
+    seed: command.Seed = 0,
+    scenes: command.TrainingScenes = SCENES,
+    tests: command.TestScenes = TEST_SCENES,
     trunk_steps: Annotated[int, typer.Option(min=0, help="Training steps of the visual trunk alone.")] = TRUNK_STEPS,
     answer_steps: Annotated[int, typer.Option(min=1, help="Training steps of trunk and answers.")] = ANSWER_STEPS,
-    threads: Threads = 2,
-    accelerator: Accelerator = "cpu",
-    devices: DeviceCount = 1,
+    threads: command.Threads = 2,
+    accelerator: command.Accelerator = "cpu",
+    devices: command.DeviceCount = 1,
 ) -> None:
     """Train and evaluate the VQA model of Toybox. Ctrl-C stops it; the same command resumes."""
     on = Devices(accelerator, devices)
-    run_recipe(
+    command.run_recipe(
         lambda progress: train(out, seed, scenes, tests, (trunk_steps, answer_steps), progress, on),
         threads,
         hidden=("words",),
