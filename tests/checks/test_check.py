@@ -372,7 +372,7 @@ def test_html_page_is_complete_and_has_no_script(tmp_path, found):
     assert "default-src &#39;none&#39;" not in page
     assert "default-src 'none'" in page
     assert "<script" not in page
-    assert page.count('src="data:image/png;base64,') == 6
+    assert page.count('src="data:image/webp;base64,') == 6
     for name in ("Deletion", "Insertion", "edge detector", "Parameter randomization"):
         assert name in page
 

@@ -68,16 +68,15 @@ def memo_of(search: LayerSearch) -> Memo[Any]:
     """The memory for a model and inputs like these; replaced modules and changed weights discard it.
 
     The key holds which argument is the image, its axes, the names, shapes, dtypes and devices of all tensors, and the
-    other arguments: a number or a word may choose what the network sees. Hooks that were added, and a ``forward`` that
-    was replaced, are other networks too.
+    other arguments: a number or a word may choose what the network sees. Hooks on what goes into a module, and a
+    ``forward`` that was replaced, make another network too.
     """
     parts: list[int] = []
     weights: list[tuple[int, int]] = []
     for module in traverse.modules(search.model):
         parts.append(id(module))
         parts.append(id(module.__dict__.get("forward")))
-        for hooks in (module._forward_pre_hooks, module._forward_hooks):
-            parts.extend(hooks)
+        parts.extend(module._forward_pre_hooks)
         for held in (module._parameters, module._buffers):
             weights.extend((id(t), content_version(t)) for t in held.values() if t is not None)
     version, built = hash(tuple(weights)), tuple(parts)

@@ -1,7 +1,5 @@
 """The page of a check: verdict, checks, metrics of the map and of class-agnostic baselines, parameter randomization."""
 
-import base64
-import io
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +14,7 @@ from saywhy.io.atomic import write_text
 from saywhy.metrics.class_agnostic import BASELINE_NAMES
 from saywhy.view.flat import flat
 from saywhy.view.overlay import heat_over
-from saywhy.view.page import template
+from saywhy.view.page import data_uri, template
 from saywhy.view.payload import dumps, plain
 from saywhy.view.protocols import ExplanationLike
 from saywhy.view.report import digest, framed, text
@@ -125,6 +123,4 @@ def _image(source: Any, values: Any, scale: Scale | None, longest: int) -> str:
     factor = longest / max(source.image.size)
     shown, crop_box = fitted(source.image, source.crop_box, max(1, round(source.image.width * factor)))
     made: Image.Image = heat_over(shown, values, crop_box, scale=scale)
-    buffer = io.BytesIO()
-    made.save(buffer, "PNG")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    return data_uri(made, quality=85)

@@ -1,7 +1,5 @@
 """Counts drawn: the counts of a grid's cells over the image, boxes of objects, the page and the PNG of counts."""
 
-import base64
-import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,7 +17,7 @@ from saywhy.io.atomic import write_text
 from saywhy.view.colour import SEQUENTIAL, colourise
 from saywhy.view.legend import LegendText, font, legend
 from saywhy.view.overlay import hatch, heat_over, noted, stacked
-from saywhy.view.page import template
+from saywhy.view.page import data_uri, template
 from saywhy.view.payload import dumps, plain
 from saywhy.view.protocols import grids
 from saywhy.view.report import digest, text
@@ -305,11 +303,14 @@ def _part(found: "CountExplanation") -> dict[str, Any]:
         ],
         "classes": len(found.counts),
         "explained": [
-            {"name": one.name, "images": [(_uri(image), name) for name, image in _panels(found, number)]}
+            {
+                "name": one.name,
+                "images": [(data_uri(image, quality=90), name) for name, image in _panels(found, number)],
+            }
             for number, one in enumerate(found.explained)
         ],
         "objects": object_rows(found),
-        "drawn": None if found.objects is None else _uri(objects_image(found)),
+        "drawn": None if found.objects is None else data_uri(objects_image(found), quality=90),
         "summary": object_summary(found),
     }
 
@@ -340,12 +341,6 @@ def _panels(found: "CountExplanation", number: int) -> Iterator[tuple[str, Image
         yield f"{method} at {layer}", stacked(heat, legend(about, scale, WIDTH))
     if found.influence is not None:
         yield "influence matrix of the cells", matrix_image(found.influence[number], f"influence on {one.name}")
-
-
-def _uri(image: Image.Image) -> str:
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
 def _line(draw: ImageDraw.ImageDraw, ends: tuple[float, ...]) -> None:

@@ -1,7 +1,5 @@
 """The page of a fix: verdict, accuracy and grounding of every method, and maps before and after."""
 
-import base64
-import io
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +12,7 @@ from saywhy.errors import InputError
 from saywhy.fixing.report import failures, rows
 from saywhy.io.atomic import write_text
 from saywhy.view.overlay import heat_over
-from saywhy.view.page import template
+from saywhy.view.page import data_uri, template
 from saywhy.view.payload import dumps
 from saywhy.view.report import digest, text
 from saywhy.view.scale import Scale
@@ -74,6 +72,4 @@ def _example(one: "FixExample") -> dict[str, Any]:
 def _image(one: "FixExample", values: np.ndarray) -> str:
     shown, crop_box = fitted(one.image, one.crop_box, WIDTH)
     made: Image.Image = heat_over(shown, values, crop_box, scale=Scale.of(values))
-    buffer = io.BytesIO()
-    made.save(buffer, "PNG")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    return data_uri(made, quality=85)

@@ -9,7 +9,6 @@ import json
 import math
 from base64 import b64encode
 from collections.abc import Mapping
-from io import BytesIO
 from typing import Any, NotRequired, TypedDict
 
 from PIL import Image
@@ -21,6 +20,7 @@ from saywhy.validation import real_number, true_or_false
 from saywhy.view.colour import cmap_for, colour_table
 from saywhy.view.flat import flat
 from saywhy.view.look import check_names
+from saywhy.view.page import data_uri
 from saywhy.view.protocols import (
     DiagnosticLike,
     ExplanationLike,
@@ -419,11 +419,11 @@ def reduced(image: Image.Image, longest: int) -> Image.Image:
 
 def _data_uri(image: Image.Image, lossless: bool) -> str:
     """Return the image as a data URI: PNG up to 256 x 256 pixels, where every pixel counts, else JPEG; or WebP."""
-    kind = "WEBP" if not lossless else "PNG" if image.width * image.height <= 256 * 256 else "JPEG"
-    quality: dict[str, dict[str, Any]] = {"PNG": {"optimize": True}, "JPEG": {"quality": 90}, "WEBP": {"quality": 65}}
-    buffer = BytesIO()
-    image.save(buffer, kind, **quality[kind])
-    return f"data:image/{kind.lower()};base64,{_base64(buffer.getvalue())}"
+    if not lossless:
+        return data_uri(image, "WEBP", quality=65)
+    if image.width * image.height <= 256 * 256:
+        return data_uri(image, "PNG", optimize=True)
+    return data_uri(image, "JPEG", quality=90)
 
 
 def _base64(data: bytes) -> str:
