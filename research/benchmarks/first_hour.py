@@ -108,7 +108,7 @@ def engineer(python: Path, folder: Path) -> Step:
     seconds, printed = _timed([python.parent / "saywhy", *EXPLAIN.split()[1:]], folder)
     verdicts = re.findall(r'"summary":\s*"([^"]+)"', (folder / "why.html").read_text(encoding="utf-8"))
     _expect(len(verdicts) > 0, "the page has no verdict", printed)
-    return Step("engineer", f"`{EXPLAIN}`", seconds, f"a page with the verdicts on {len(verdicts)} maps")
+    return Step("engineer", f"`{EXPLAIN}`", seconds, f"a page; maps with a verdict: {len(verdicts)}")
 
 
 def scientist(python: Path, folder: Path) -> list[Step]:

@@ -185,6 +185,8 @@ class TestDetection:
             (lambda x: (x.tanh() + 1) / 2, None),
             (lambda x: 1 - (1 - x.sigmoid().unsqueeze(2).expand(-1, -1, 3)).prod(2), None),
             (lambda x: x.tanh(), "logit"),
+            (lambda x: nn.functional.linear(x, torch.eye(4) / 9) ** 2, "logit"),
+            (lambda x: nn.functional.linear(x, torch.eye(4) / 9).unsqueeze(2).norm(dim=2), "logit"),
             (lambda x: 3 * x.tanh(), "logit"),
             (lambda x: 5 * x.softmax(1), "value"),
             (lambda x: 1.5 * (x / 9).softmax(1), "value"),

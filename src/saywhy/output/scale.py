@@ -39,11 +39,11 @@ _MIXED = frozenset((
 ))  # fmt: skip
 """Functions whose results may be on the scale of their inputs: averages, choices, complements, clamps, exp and log."""
 
-_CURVES = frozenset((
-    "Atan", "Cos", "Cosh", "Cumprod", "Erf", "Erfc", "Expm1", "Hardtanh", "LinalgVectorNorm", "Log1P", "Norm", "Pow",
-    "Prod", "Reciprocal", "Rsqrt", "Sin", "Sqrt", "Tanh",
-))  # fmt: skip
+_BOUNDED = frozenset(("Atan", "Cos", "Erf", "Erfc", "Hardtanh", "Reciprocal", "Rsqrt", "Sin", "Tanh"))
 """Functions that may make probabilities by hand, as ``1 / (1 + exp(-x))`` does: the graph cannot tell."""
+
+_POWERS = frozenset(("Cumprod", "LinalgVectorNorm", "Norm", "Pow", "Prod", "Sqrt"))
+"""Functions that leave probabilities between 0 and 1, and logits unbounded."""
 
 _LINEAR = frozenset((
     "Addmm", "Addbmm", "Baddbmm", "Mm", "Bmm", "Mv", "Convolution", "Linear", "MkldnnLinear",
@@ -166,9 +166,9 @@ def _in_graph(node: Node | None, known: dict[Node, OutputScale | None], depth: i
         return _STARTS[kind]
     if kind == "torch::autograd::AccumulateGrad":
         return None
-    if kind in _CURVES:
+    if kind in _BOUNDED:
         return None
-    if kind not in _VIEWS and kind not in _MIXED:
+    if kind not in _VIEWS | _MIXED | _POWERS:
         return "logit"
     if node not in known:
         befores = [_in_graph(one, known, depth - 1) for one, _ in node.next_functions if one is not None]
@@ -195,6 +195,8 @@ def _after(kind: str, before: OutputScale | None) -> OutputScale | None:
     """The scale of a function's results, if all of its inputs are on one scale."""
     if kind == "Exp":
         return "probability" if before == "log-probability" else "logit"
+    if kind in _POWERS:
+        return "logit" if before == "logit" else None
     if kind == "Log":
         return "log-probability" if before == "probability" else "logit"
     return before
