@@ -47,6 +47,7 @@ CHOSEN = {
     "image embeddings": (lambda f, y, z: {"image_embeds": f, "logits_per_image": y, "logits_per_text": y.t()}, None),
     "features under the name of scores, labels": (lambda f, y, z: {"out": f, "pred": y}, LABELS),
     "an anomaly under the name of scores, labels": (lambda f, y, z: {"scores": z[:, :1], "cls": y}, LABELS),
+    "scores and auxiliary scores, labels": (lambda f, y, z: {"out": y, "aux": z}, LABELS),
     "an energy beside scores": (lambda f, y, z: (y, y.logsumexp(1)), None),
     "a critic without an axis": (lambda f, y, z: (y, z[:, 0]), None),
     "copy": (lambda f, y, z: [y, y.detach()], None),

@@ -174,7 +174,8 @@ def locate(output: Any, samples: int, labels: int, known: Known) -> Leaf | str |
         found = output.get(name) if isinstance(output, Mapping) else getattr(output, name, None)
         if not isinstance(found, Tensor) or not found.is_floating_point() or (detector and "logits" not in name):
             continue
-        if name != "logits" and labels and any(leaf.tensor.shape[1] == labels for leaf in fitting):
+        others_fit = any(leaf.tensor.shape[1] == labels for leaf in fitting)
+        if name != "logits" and labels and others_fit and found.shape[1:] != (labels,):
             continue  # the labels say which tensor it is
         return Leaf(name, found)
     named = [leaf for leaf in fitting if leaf.named_logits]

@@ -88,13 +88,12 @@ def scale_of(scores: Tensor) -> OutputScale | None:
     """
     values = scores.detach()
     last = before_views(scores.grad_fn)
-    found = _in_graph(scores.grad_fn, {})
-    if found == "logit" and last is not None and graph.kind(last) in _LINEAR and within_unit(values):
-        known: dict[Node, OutputScale | None] = {}
-        given = [_in_graph(one, known) for one, _ in last.next_functions if one is not None]
+    if last is not None and graph.kind(last) in _LINEAR:
+        if not within_unit(values):
+            return "logit"
+        given = [_in_graph(one, {}) for one, _ in last.next_functions if one is not None]
         return None if "probability" in given else "logit"  # a matrix may sum probabilities, as of a taxonomy
-    if found == "logit" and last is not None and graph.kind(last) in _LINEAR:
-        return "logit"
+    found = _in_graph(scores.grad_fn, {})
     if found == "value":
         return "value"
     if found == "probability":
