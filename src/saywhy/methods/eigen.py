@@ -131,7 +131,7 @@ def _project(rows: Tensor) -> Tensor:
 
 def _largest(matrices: Tensor) -> tuple[Tensor, Tensor]:
     """The largest eigenvalue [batch] of large symmetric matrices and its eigenvector [batch, n], by Lanczos' method."""
-    from scipy.sparse.linalg import eigsh
+    from scipy.sparse.linalg import ArpackError, eigsh
 
     size = matrices.shape[1]
     start = np.random.default_rng(0).standard_normal(size)
@@ -140,8 +140,11 @@ def _largest(matrices: Tensor) -> tuple[Tensor, Tensor]:
         if not bool(matrix.any()):
             vectors[sample, 0] = 1.0
             continue
-        value, vector = eigsh(matrix.double().numpy(), k=1, which="LA", v0=start)
-        values[sample], vectors[sample] = float(value[0]), torch.from_numpy(vector[:, 0])
+        try:
+            value, vector = map(torch.from_numpy, eigsh(matrix.double().numpy(), k=1, which="LA", v0=start))
+        except ArpackError:  # it does not converge
+            value, vector = torch.linalg.eigh(matrix)
+        values[sample], vectors[sample] = value[-1], vector[:, -1]
     return values, vectors
 
 
