@@ -215,6 +215,7 @@ def _explanation(runner: Runner, batch: Batch, size: int | None, *, warn: bool) 
             return _explanation(runner, batch, at_once, warn=warn)
 
     pairs = tuple(collected.maps)
+    resolved = _with_layers_of(runner, results)
     return Explanation(
         methods=tuple(m.name for m in runner.config.methods),
         layers=tuple(dict.fromkeys(layer for _, layer in pairs)),
@@ -235,11 +236,18 @@ def _explanation(runner: Runner, batch: Batch, size: int | None, *, warn: bool) 
             diagnostics=lambda: {pair: collected.diagnostics(*pair, batch.images()) for pair in pairs},
             provenance=lambda: collected.provenance(batch, targets, version),
         ),
-        rerunner=Rerunner(replace(runner, resolved_layers=_common_layers(results)), batch, rerun, version),
+        rerunner=Rerunner(resolved, batch, rerun, version),
     )
 
 
-def _common_layers(results: Sequence[BatchResult]) -> Sequence[Candidate]:
-    """The layers at which all batches were explained; none if they differ, so that they are found again."""
+def _with_layers_of(runner: Runner, results: Sequence[BatchResult]) -> Runner:
+    """The request with the layers at which all batches were explained.
+
+    They are found again if they differ, and proved again, by their names, if their layout is of one sample only.
+    """
     first = results[0].layers
-    return first if all([c.name for c in r.layers] == [c.name for c in first] for r in results) else ()
+    if not all([c.name for c in r.layers] == [c.name for c in first] for r in results):
+        return replace(runner, resolved_layers=())
+    if any(c.of_one_sample for c in first):
+        return replace(runner.with_config(layer=[c.name for c in first]), resolved_layers=())
+    return replace(runner, resolved_layers=first)

@@ -15,9 +15,10 @@ from torch.fx import GraphModule
 
 from saywhy.engine.around import gradient_around, share_of_patches
 from saywhy.engine.bypass import share_through
-from saywhy.engine.layer_memory import Memo, memo_of
+from saywhy.engine.layer_memory import Memo, memo_of, own_changes
 from saywhy.engine.layout import readings
 from saywhy.engine.no_gradient import depends
+from saywhy.engine.other_samples import with_lasting_layout
 from saywhy.engine.proof import MIN_RESPONSES, Proof
 from saywhy.engine.recorded_pass import Record, record_pass
 from saywhy.engine.trace import ALIVE, Candidate, LayerSearch, Trace, depends_on_image, proved, trace
@@ -49,12 +50,17 @@ class LayerGroup:
     branches: tuple[Candidate, ...]
     without_gradient: tuple[Candidate, ...] = ()
 
+    @property
+    def of_one_sample(self) -> bool:
+        """Whether the layouts hold for one sample only."""
+        return any(branch.of_one_sample for branch in self.branches)
+
 
 def find_layer(search: LayerSearch) -> Candidate:
     """The deepest layer that is proved to be a map of the image and whose positions still have a gradient.
 
     The result is stored for each model, target, place of the image among the inputs, shape of inputs, and version of
-    the weights.
+    the weights, but not if the inputs' values decide where the layer's positions lie.
 
     Raises:
         LayoutError: no layer can be proved to be a map of the image; the message lists what was tried.
@@ -75,7 +81,11 @@ def find_group(search: LayerSearch, *, again: bool = False) -> LayerGroup:
     memo: Memo[LayerGroup] = memo_of(search)
     known = memo.groups(search.probe)
     if again or not known:
-        memo.store(search.probe, group := _choose(search, memo), for_family=_serves_family(group))
+        with own_changes(search.model):
+            group = _choose(search, memo)
+            group = replace(group, branches=tuple(with_lasting_layout(search, branch) for branch in group.branches))
+        if not group.of_one_sample:
+            memo.store(search.probe, group, for_family=_serves_family(group))
     else:
         group = known[0]
     for branch in group.branches:
@@ -279,7 +289,7 @@ def _proved(
     for c in fresh.values():
         holds = c.proof is not None and c.proof.holds
         # Undecided for this image only; and after the first that is proved, not all was tried.
-        if holds or not (after or (c.proof is not None and c.proof.undecided)):
+        if not c.of_one_sample and (holds or not (after or (c.proof is not None and c.proof.undecided))):
             memo.proofs[c.name, c.shape] = c.proof
         after |= holds and until_proved
     return [fresh.get(c.name) or replace(c, proof=memo.proofs[c.name, c.shape]) for c in candidates]

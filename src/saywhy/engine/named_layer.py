@@ -8,9 +8,10 @@ import torch
 from torch import nn
 
 from saywhy.engine.activations import layer_name, module_part
-from saywhy.engine.layer_memory import memo_of
+from saywhy.engine.layer_memory import memo_of, own_changes
 from saywhy.engine.layers import times, unambiguous, warn_if_unproved
 from saywhy.engine.layout import Layout, readings
+from saywhy.engine.other_samples import with_lasting_layout
 from saywhy.engine.proof import Proof
 from saywhy.engine.recorded_pass import record_pass
 from saywhy.engine.trace import Candidate, LayerSearch, proved
@@ -51,7 +52,9 @@ def named_layer(search: LayerSearch, layer: str | nn.Module, layout: Layout | No
             f"layer '{candidate.name}' gives {times(candidate.shape)}, which is not a map of an image of "
             f"{times(search.space)}. Choose a layer before the pooling; saywhy.layers(model, image) lists them."
         )
-    (tried,) = proved(search, [candidate])
+    with own_changes(search.model):
+        (tried,) = proved(search, [candidate])
+        tried = with_lasting_layout(search, tried)
     proof = tried.proof
     if proof is None or not (proof.holds or unambiguous(search, [tried]) or _plausible(tried, search.space)):
         raise LayoutError(
@@ -59,7 +62,8 @@ def named_layer(search: LayerSearch, layer: str | nn.Module, layout: Layout | No
             f"of the image (best: {tried.proof}). Choose another layer, or give "
             "layout=saywhy.Layout(...) if you know how to read it."
         )
-    known[key] = tried
+    if not tried.of_one_sample:
+        known[key] = tried
     warn_if_unproved(tried)
     return tried
 
@@ -113,6 +117,7 @@ def _named_candidate(search: LayerSearch, name: str, call: int, function: str | 
         alive=1.0,
         role="features",
         function=record.function,
+        sampling=record.sampling,
     )
 
 

@@ -13,6 +13,7 @@ from saywhy.engine import tree
 from saywhy.engine.activations import ActivationMode, FunctionCall, layer_name
 from saywhy.engine.hooks import forward_hooks
 from saywhy.engine.preserve import exclusive_run
+from saywhy.engine.sampling import STATIC, Sampling, SamplingMode
 
 _POOLING = (
     nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d,
@@ -40,6 +41,7 @@ class Record:
         handed: the copy that the rest of the network uses; an outer module may return this same tensor.
         pooled: whether the module pools.
         function: the activation function after the module, if the record is of its result.
+        sampling: the inputs that decide where its positions lie.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Record:
     handed: Tensor
     pooled: bool
     function: FunctionCall | None = None
+    sampling: Sampling = STATIC
 
     def full_name(self, calls: int) -> str:
         """The name of the layer in results, with the number of the call for all of the module's calls but the last."""
@@ -114,7 +117,8 @@ def record_pass(
             return None
         tensor = given.view_as(given)
         handed = copied(tensor, (module, call, None))
-        finished, after = Record(names[module], module, call, given, tensor, handed, isinstance(module, _POOLING)), 0
+        pools, sampling = isinstance(module, _POOLING), mode.of(given)
+        finished, after = Record(names[module], module, call, given, tensor, handed, pools, sampling=sampling), 0
         records.append(finished)
         return tree.replace_tensor(output, given, handed)
 
@@ -129,7 +133,7 @@ def record_pass(
         handed = copied(tensor, (module, call, function))
         # What an in-place function returns, and hands on, is its input.
         returned, used = (given, given) if in_place else (result, handed)
-        records.append(Record(finished.name, module, call, returned, tensor, used, False, function))
+        records.append(Record(finished.name, module, call, returned, tensor, used, False, function, mode.of(result)))
         return handed
 
     def enable(_module: nn.Module, args: Any) -> Any:
@@ -151,8 +155,9 @@ def record_pass(
         sample = tree.map_tensors(sample, with_graph)
         image = tree.image_tensor(sample)
         sample = tree.replace_tensor(sample, image, image.clone())  # the network may write into its input
+        mode = SamplingMode(sample)
         entered = forward_hooks(parts if through_no_grad else (), enable, before=True)
-        with entered, forward_hooks(parts, hook), ActivationMode(lambda _name: True, activated):
+        with mode, entered, forward_hooks(parts, hook), ActivationMode(lambda _name: True, activated):
             output = tree.call(with_parameters(model, replaced), sample)
     return Pass(records, output, image)
 

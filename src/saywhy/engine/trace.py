@@ -20,6 +20,7 @@ from saywhy.engine.proof import Proof
 from saywhy.engine.prove import prove
 from saywhy.engine.recorded_pass import Pass, Record, nonzero_replacements, record_pass
 from saywhy.engine.roles import Role, answers
+from saywhy.engine.sampling import STATIC, Sampling
 
 ALIVE = 0.05
 """The least share of positions with a gradient that makes a layer worth explaining."""
@@ -96,6 +97,7 @@ class Candidate:
         group: layers with an equal group, which is not 0, are explained together and give one map.
         function: the activation function after the module whose result is the layer; None is the module's output.
         declared: why the layout needs no proof, where the network itself reads the layer so; else empty.
+        sampling: the inputs that decide by their values where its positions lie; none if every sample has the same.
     """
 
     name: str
@@ -116,6 +118,12 @@ class Candidate:
     group: int = 0
     function: FunctionCall | None = None
     declared: str = ""
+    sampling: Sampling = STATIC
+
+    @property
+    def of_one_sample(self) -> bool:
+        """Whether the layout holds for one sample only."""
+        return bool(self.sampling.positions or self.sampling.conditions)
 
     def sized(self, maps: tuple[int, ...] | None) -> "Candidate":
         """The layer with its size, where it was declared without one.
@@ -238,6 +246,7 @@ def trace(search: LayerSearch, *, zero_heads_replaced: bool = False, through_no_
             serves_every_target=paths[index].of_output,
             upstream=frozenset(names[i] for i in range(len(found)) if paths[index].upstream >> i & 1),
             function=r.function,
+            sampling=r.sampling,
         )
         for index, (r, gradient) in enumerate(found)
     ]

@@ -126,7 +126,7 @@ def alike(results: Sequence[BatchResult]) -> list[BatchResult]:
     """
     keys = [list(result.maps) for result in results]
     if all(own == keys[0] for own in keys):
-        return list(results)
+        return _on_one_grid(results)
     if len({tuple(method for method, _ in own) for own in keys}) > 1:
         raise LayerError(
             "the samples need different layers, and some of them one that is also named. Explain each alone, or name "
@@ -150,6 +150,24 @@ def alike(results: Sequence[BatchResult]) -> list[BatchResult]:
                 shown={layers.get(n, n): replace(c, name=layers.get(n, n)) for n, c in result.shown.items()},
             )
         )
+    return changed
+
+
+def _on_one_grid(results: Sequence[BatchResult]) -> list[BatchResult]:
+    """Results at the same layers, with maps of one grid: where the layers lie elsewhere for other samples, the maps on
+    the image have finer grids for some.
+    """
+    spaces = {key: finest([r.maps[key] for r in results]) for key in results[0].maps}
+    if all(m.shape[2:] == spaces[key] for r in results for key, m in r.maps.items()):
+        return list(results)
+    changed = []
+    for result in results:
+        maps = {
+            key: m if m.shape[2:] == spaces[key] else interpolate(m, spaces[key], mode=LINEAR[len(spaces[key])])
+            for key, m in result.maps.items()
+        }
+        attributions = {key: replace(a, maps=maps[key]) for key, a in result.attributions.items()}
+        changed.append(replace(result, maps=maps, attributions=attributions))
     return changed
 
 

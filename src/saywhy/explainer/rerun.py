@@ -122,8 +122,10 @@ class Rerunner:
         Raises:
             InputError: the other network has no such layer.
         """
-        # The layers are resolved; config.layer may be a module, which another network does not have.
-        runner, batch = self.resolved.with_config(layer=None), self.batch
+        runner, batch = self.resolved, self.batch
+        if runner.resolved_layers or not _are_names(runner.config.layer):
+            # The layers are resolved; config.layer may be a module, which another network does not have.
+            runner = runner.with_config(layer=None)
         if module is not None:
             _check_layers(module, runner)
             runner = replace(runner, model=replace(runner.model, module=module))
@@ -193,6 +195,10 @@ class Rerunner:
         # The layers are resolved again, as for a new request.
         runner = replace(self.runner, resolved_layers=()).with_config(target=-self.runner.config.target)
         return self.explain_with(runner, self.batch, warn=True)
+
+
+def _are_names(layer: Any) -> bool:
+    return isinstance(layer, list) and all(isinstance(one, str) for one in layer)
 
 
 def _check_layers(module: nn.Module, runner: Runner) -> None:

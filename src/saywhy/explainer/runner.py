@@ -18,6 +18,7 @@ from saywhy.engine.no_gradient import alterations
 from saywhy.engine.precision import fastest
 from saywhy.engine.preserve import exclusive_run
 from saywhy.engine.runner import ModelRunner, input_layer
+from saywhy.engine.sampling import IMAGE
 from saywhy.engine.trace import Candidate
 from saywhy.errors import GradientError, SaywhyWarning
 from saywhy.explainer.batch_result import BatchResult, concatenated, merged
@@ -135,13 +136,15 @@ class Runner:
         """Compute the maps of all methods, layers and targets for one batch.
 
         Layers are found again for samples whose score does not depend on those that are known. Samples that the network
-        does not run together are explained one by one.
+        does not run together, or of which it sees other parts, are explained one by one.
         """
         with outside_autocast(), translated(self.model, batch):
             choice = self._choice(batch)
             given_up: set[int] = set()
             while True:
                 candidates = self._candidates(choice)
+                if batch.size > 1 and choice is not None and any(c.of_one_sample for c in candidates):
+                    return self._one_by_one(batch)
                 try:
                     first = self._first_pass(batch, candidates, choice.without_gradient if choice else ())
                 except LayerNotRun:
@@ -249,6 +252,7 @@ class Runner:
     def _all_passes(self, batch: Batch, candidates: list[Candidate], first: "_FirstPass") -> BatchResult:
         """The result with the methods of several passes."""
         maps, attributions = dict(first.maps), {}
+        _warn_of_moving_positions(candidates, self.config.methods)
         with outside_autocast(), translated(self.model, batch):
             for method in self.config.methods:
                 if method.passes == "several":
@@ -449,3 +453,17 @@ def _at_least_float32(raw: Any) -> Any:
     if all(not t.is_floating_point() or t.dtype in (torch.float32, torch.float64) for t in tree.tensors(raw)):
         return raw
     return tree.map_tensors(raw, lambda t: at_least_float32(t) if t.is_floating_point() else t)
+
+
+def _warn_of_moving_positions(layers: Sequence[Candidate], methods: Sequence[Method]) -> None:
+    """Warn that methods which run altered images read a layer whose positions lie elsewhere for those."""
+    moving = [c.name for c in layers if IMAGE in c.sampling.positions | c.sampling.conditions]
+    several = [m.name for m in methods if m.at == "layer" and m.passes == "several"]
+    if moving and several:
+        warnings.warn(
+            f"where the positions of layer '{moving[0]}' lie depends on the image's content (a crop, a flip or sampled "
+            f"positions), so that altered images have them elsewhere: the maps of {', '.join(several)} may mix places. "
+            "Methods of one pass ('gradcam') and of the image itself ('integrated-gradients', 'occlusion') do not.",
+            SaywhyWarning,
+            stacklevel=2,
+        )
