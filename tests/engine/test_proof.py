@@ -307,7 +307,7 @@ def test_cell_within_the_neighbourhood_is_a_hit(cells, steps):
 GOOD = Proof(Layout("channels-first", (7, 7)), 0.6, 0.1, 5, 0.9, 0.55)
 PLACED = replace(GOOD, layout=replace(GOOD.layout, placement=Placement((0.0, 0.0), (0.5, 1.0))), followed=0.8,
                  responses=16, changes=24)  # fmt: skip
-TOKENS = replace(GOOD, layout=Layout("tokens", (7, 7)))
+TOKENS = replace(GOOD, layout=Layout("tokens", (7, 7)), followed=0.8)
 
 
 @pytest.mark.parametrize(
@@ -325,10 +325,15 @@ TOKENS = replace(GOOD, layout=Layout("tokens", (7, 7)))
         (replace(GOOD, displaced=True), False),
         (replace(GOOD, displacement=1.01), False),
         (replace(GOOD, displacement=0.99), True),
+        (replace(GOOD, shear=1.01), False),
+        (replace(GOOD, shear=0.99), True),
+        (replace(GOOD, bent=True), False),
         (replace(GOOD, aligned=False), False),
         (replace(GOOD, needs_more=True), False),
         (TOKENS, True),
-        (replace(TOKENS, followed=0.59, selectivity=1.0), False),
+        (replace(TOKENS, followed=0.79, selectivity=1.0), False),
+        (replace(TOKENS, layout=Layout("tokens", (7, 7), prefix=1)), False),
+        (replace(TOKENS, layout=Layout("tokens", (7, 7), prefix=1), selectivity=0.8), True),
         (replace(TOKENS, elongated=True), False),
         (replace(TOKENS, elongated=True, selectivity=0.8), True),
         (PLACED, True),

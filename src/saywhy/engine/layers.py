@@ -329,7 +329,9 @@ def _no_layer_message(search: LayerSearch, tried: Sequence[Candidate]) -> str:
     lines = "\n".join(f"  {c.name}  {times(c.shape)}  {c.proof}" for c in tried[:8])
     return (
         "no layer could be proved to be a map of the image: changing a patch did not move the cell over it. "
-        f"Tried, deepest first:\n{lines}\nName a layer, with layout=saywhy.Layout(...) if you know how to read it."
+        f"Tried, deepest first:\n{lines}\nName a layer, with layout=saywhy.Layout(...) if you know how to read it. A "
+        "network that turns, bends or rearranges its image has no such map: use a method of the image itself "
+        "('integrated-gradients', 'occlusion')."
     )
 
 

@@ -182,6 +182,73 @@ def fit_axes(moved: np.ndarray, patches: np.ndarray, power: int = 1) -> list[Axi
     ]
 
 
+def shear(moved: np.ndarray, patches: np.ndarray) -> list[float]:
+    """For every axis how far, in cells, another axis moves the responses at the image's borders: a rotation.
+
+    The median of the slopes of all pairs, of what the line along the axis leaves over.
+
+    Args:
+        moved, patches: as for :func:`fit_axes`.
+
+    >>> shear(np.eye(25).reshape(25, 5, 5), _unit_patches(5))  # every change moves the cell under it
+    [0.0, 0.0]
+    """
+    places, centroids = patches.mean(2), _centroids(moved)
+    found = []
+    for axis in range(patches.shape[1]):
+        slope, offset, _ = _line(places[:, axis], centroids[:, axis])
+        left = centroids[:, axis] - slope * places[:, axis] - offset
+        others = [abs(_line(places[:, other], left)[0]) / 2 for other in range(patches.shape[1]) if other != axis]
+        found.append(max(others, default=0.0))
+    return found
+
+
+def bend(moved: np.ndarray, patches: np.ndarray) -> list[float]:
+    """For every axis how far, in cells, the responses are from one line, in the mean over the image: a perspective.
+
+    A surface of the second degree is fitted, which needs twice as many changes as it has terms.
+
+    Args:
+        moved, patches: as for :func:`fit_axes`.
+
+    >>> bend(np.eye(25).reshape(25, 5, 5), _unit_patches(5))
+    [0.0, 0.0]
+    """
+    places, centroids = patches.mean(2) - 0.5, _centroids(moved)
+    axes = range(patches.shape[1])
+    terms = _second_degree(places)
+    grid = np.stack([g.ravel() for g in np.meshgrid(*[np.linspace(-0.5, 0.5, 9)] * len(axes))], 1)
+    if len(terms) < 2 * terms.shape[1]:
+        return [0.0 for _ in axes]
+    found = []
+    for axis in axes:
+        slope, offset, _ = _line(places[:, axis], centroids[:, axis])
+        weights = np.linalg.lstsq(terms, centroids[:, axis] - slope * places[:, axis] - offset, rcond=None)[0]
+        found.append(round(float(np.abs(_second_degree(grid) @ weights).mean()), 9))
+    return found
+
+
+def _second_degree(places: np.ndarray) -> np.ndarray:
+    """1, every coordinate, and every product of two, [n, term]."""
+    axes = range(places.shape[1])
+    products = [places[:, a] * places[:, b] for a in axes for b in axes if b >= a]
+    return np.stack([np.ones(len(places)), *places.T, *products], 1)
+
+
+def _centroids(moved: np.ndarray) -> np.ndarray:
+    """The centroid of every response in cells, [change, axis]; squared, so that what moved most outweighs the rest."""
+    local = np.maximum(moved - np.median(moved, axis=0), 0) ** 2
+    axes = range(1, local.ndim)
+    profiles = [local.sum(tuple(a for a in axes if a != axis)) for axis in axes]
+    return np.stack([p @ (np.arange(p.shape[1]) + 0.5) / np.maximum(p.sum(1), 1e-30) for p in profiles], 1)
+
+
+def _unit_patches(cells: int) -> np.ndarray:
+    """The patches of a grid of so many cells along two axes, one for every cell."""
+    ends = np.stack([np.arange(cells), np.arange(cells) + 1], 1) / cells
+    return np.array([[row, column] for row in ends for column in ends])
+
+
 def _fit_axis(profiles: np.ndarray, patches: np.ndarray) -> AxisFit:
     """The line through the centroids of profiles [change, cell] for patches [change, 2]."""
     cells = profiles.shape[1]

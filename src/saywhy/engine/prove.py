@@ -172,10 +172,10 @@ def _cleared(first: Proof, last: Proof) -> Proof:
 
     Selectivity is lower where more changes share cells, so that the first one counts.
     """
-    if last.holds or last.displacement > 1 or not last.aligned:
+    if last.holds or last.displacement > 1 or last.shear > 1 or not last.aligned:
         return last
     needs_more = first.needs_more and last.followed < MIN_PLACED_HIT_RATE
-    cleared = replace(first, displacement=last.displacement, needs_more=needs_more)
+    cleared = replace(first, displacement=last.displacement, shear=last.shear, needs_more=needs_more)
     return cleared if cleared.holds else last
 
 

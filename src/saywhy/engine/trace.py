@@ -1,7 +1,7 @@
 """Tracing a network on one image: every output of every module that may be a map of the image."""
 
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -20,7 +20,7 @@ from saywhy.engine.proof import Proof
 from saywhy.engine.prove import prove
 from saywhy.engine.recorded_pass import Pass, Record, nonzero_replacements, record_pass
 from saywhy.engine.roles import Role, answers
-from saywhy.engine.sampling import STATIC, Sampling
+from saywhy.engine.sampling import IMAGE, STATIC, Sampling
 
 ALIVE = 0.05
 """The least share of positions with a gradient that makes a layer worth explaining."""
@@ -328,7 +328,7 @@ def proved(search: LayerSearch, candidates: Sequence[Candidate], *, until_proved
 
     layers = [
         LayoutCandidates(
-            c.module, c.call, tuple(readings(c.shape, space, certain)), c.function, partial(of_part, c.shape)
+            c.module, c.call, _tried(c, readings(c.shape, space, certain)), c.function, partial(of_part, c.shape)
         )
         for c in candidates
     ]
@@ -422,3 +422,13 @@ def _role(record: Record, gradient: Tensor | None, targets: int) -> Role:
         if int(channels.sum()) == 1:
             return "scores"
     return "features"
+
+
+def _tried(layer: Candidate, layouts: Iterable[Layout]) -> tuple[Layout, ...]:
+    """The layouts that are tried.
+
+    A network that keeps some of its tokens, chosen by the image, leaves no grid, but with enough extra tokens some grid
+    nearly fits.
+    """
+    chosen = IMAGE in layer.sampling.positions
+    return tuple(layout for layout in layouts if not chosen or layout.prefix + layout.suffix <= 1)
