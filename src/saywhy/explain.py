@@ -206,6 +206,7 @@ def _explanation(runner: Runner, batch: Batch, size: int | None, *, warn: bool) 
     if warn:
         collected.warn_of_zero_maps(targets, stacklevel=4)
         collected.warn_of_bypassed_layers(stacklevel=4)
+        collected.warn_of_several_images(stacklevel=4)
         if runner.model.domain is not None:
             collected.warn_of_other_images(batch.images(), stacklevel=4)
     at_once = -(-batch.size // len(results))

@@ -144,3 +144,39 @@ def test_checks_and_other_methods_prove_the_layer_for_their_sample():
 def test_methods_that_alter_the_image_say_that_positions_move():
     with pytest.warns(SaywhyWarning, match="depends on the image's content"):
         saywhy.explain(Canonical().eval(), ABOVE, 0, "scorecam")
+
+
+class Pair(Reddest):
+    """Two images: stacked before the first convolution, or with a score of each added up."""
+
+    def __init__(self, *, early: bool) -> None:
+        super().__init__()
+        self.early = early
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        return self.score((a + b) / 2) if self.early else self.score(a) + self.score(b)
+
+
+@pytest.mark.parametrize("layer", [None, "features"])
+def test_evidence_of_another_image_is_told(layer):
+    with pytest.warns(SaywhyWarning, match="the evidence in all of them"):
+        explain(Pair(early=True).eval(), (ABOVE, BELOW), layer=layer)
+
+
+def test_evidence_in_another_image_is_told():
+    class Late(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.other = Reddest(), Reddest()
+
+        def forward(self, a: Tensor, b: Tensor) -> Tensor:
+            return self.one(a) + self.other(b)
+
+    with pytest.warns(SaywhyWarning, match="also depends on another image"):
+        found = explain(Late().eval(), (ABOVE, BELOW))
+    check(peak(found), 32, 32)
+
+
+def test_words_are_no_other_image(recwarn):
+    explain(Lengths().eval(), (ABOVE, torch.tensor([[1, 2, 0]])))
+    assert not [w for w in recwarn if "image" in str(w.message)]

@@ -89,7 +89,8 @@ def _named_candidate(search: LayerSearch, name: str, call: int, function: str | 
             f"layer '{name}' is scripted, so its output cannot be recorded. Give the network as it was before "
             "scripting, or choose a layer that is not scripted; saywhy.layers(model, image) lists them."
         )
-    found = record_pass(search.model, search.sample(), only=[module], graph=False).records
+    done = record_pass(search.model, search.sample(), only=[module], graph=False)
+    found = done.records
     records = [r for r in found if r.function is None]
     if not records:
         raise LayerError(
@@ -118,6 +119,7 @@ def _named_candidate(search: LayerSearch, name: str, call: int, function: str | 
         role="features",
         function=record.function,
         sampling=record.sampling,
+        beside=done.sampling.values,
     )
 
 

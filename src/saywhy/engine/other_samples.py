@@ -16,7 +16,7 @@ from saywhy.engine.layout import Layout
 from saywhy.engine.preserve import exclusive_run
 from saywhy.engine.probes import LayoutCandidates
 from saywhy.engine.prove import prove
-from saywhy.engine.sampling import IMAGE, OTHERS, STATIC
+from saywhy.engine.sampling import IMAGE, OTHER_IMAGES, OTHERS, Sampling
 from saywhy.engine.trace import Candidate, LayerSearch
 
 _SAME = 0.04  # the difference of two placements that a fit may have, as a share of the image's size
@@ -31,7 +31,7 @@ def with_lasting_layout(search: LayerSearch, layer: Candidate) -> Candidate:
         search: the model and the sample for which the layer is proved.
         layer: with a proof.
     """
-    if not layer.of_one_sample or layer.proof is None or OTHERS in layer.sampling.positions:
+    if not layer.of_one_sample or layer.proof is None or layer.sampling.positions & {OTHERS, OTHER_IMAGES}:
         return layer
     own = layer.proof.layout
     asked = (replace(own, placement=None),)
@@ -46,7 +46,7 @@ def with_lasting_layout(search: LayerSearch, layer: Candidate) -> Candidate:
             return layer
         if not best.undecided and not (best.holds and _same(best.layout, own)):
             return layer
-    return replace(layer, sampling=STATIC)
+    return replace(layer, sampling=Sampling(layer.sampling.values))
 
 
 def _same(one: Layout, other: Layout) -> bool:
@@ -68,7 +68,7 @@ def _other_samples(sample: Any, inputs: frozenset[str]) -> Iterator[Any]:
             image.amax() + image.amin() - image,
         ):
             yield tree.replace_tensor(sample, image, other)
-    if OTHERS in inputs:
+    if inputs & {OTHERS, OTHER_IMAGES}:
         for value in (0, 1):
             yield _with_others(sample, image, value)
 

@@ -68,11 +68,13 @@ class Pass:
         records: the outputs of the modules, in the order in which they finished.
         output: the network's return value.
         image: the image, as the network was given it.
+        sampling: the inputs on which the output depends.
     """
 
     records: list[Record]
     output: Any
     image: Tensor
+    sampling: Sampling = STATIC
 
 
 def record_pass(
@@ -159,7 +161,8 @@ def record_pass(
         entered = forward_hooks(parts if through_no_grad else (), enable, before=True)
         with mode, entered, forward_hooks(parts, hook), ActivationMode(lambda _name: True, activated):
             output = tree.call(with_parameters(model, replaced), sample)
-    return Pass(records, output, image)
+    seen = [mode.of(t).values for t in tree.tensors(output)]
+    return Pass(records, output, image, Sampling(frozenset().union(*seen)))
 
 
 def with_parameters(model: nn.Module, replaced: Mapping[str, Tensor]) -> Callable[..., Any]:

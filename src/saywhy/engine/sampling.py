@@ -22,8 +22,13 @@ from saywhy.engine.function_mode import FunctionMode
 IMAGE = "image"
 """The image among the inputs."""
 
+OTHER_IMAGES = "other images"
+"""Floating-point inputs with as many axes as the image."""
+
 OTHERS = "other arguments"
-"""All inputs but the image."""
+"""All other inputs."""
+
+_GIVEN = frozenset({OTHER_IMAGES, OTHERS})
 
 _NOTHING: frozenset[str] = frozenset()
 
@@ -76,9 +81,9 @@ class SamplingMode(FunctionMode):
     >>> import torch
     >>> image, box = torch.rand(1, 3, 8, 8), torch.tensor([2, 6])
     >>> with SamplingMode((image, box)) as mode:
+    ...     turned = torch.where(image.mean((1, 2, 3), keepdim=True) > 0.5, image.flip(3), image)
     ...     start, stop = box.tolist()
     ...     halved = torch.nn.functional.avg_pool2d(image, 2)
-    ...     turned = torch.where(image.mean((1, 2, 3), keepdim=True) > 0.5, image.flip(3), image)
     >>> sorted(mode.of(halved).conditions), sorted(mode.of(halved).positions), sorted(mode.of(turned).positions)
     (['other arguments'], [], ['image'])
     """
@@ -89,7 +94,8 @@ class SamplingMode(FunctionMode):
         self._read: frozenset[str] = _NOTHING
         image = tree.image_tensor(inputs)
         for t in tree.tensors(inputs.value if isinstance(inputs, tree.ModelInputs) else inputs):
-            self._of[t] = Sampling(frozenset([IMAGE if t is image else OTHERS]))
+            alike = t.is_floating_point() and t.ndim == image.ndim > 3
+            self._of[t] = Sampling(frozenset([IMAGE if t is image else OTHER_IMAGES if alike else OTHERS]))
 
     def of(self, tensor: Tensor) -> Sampling:
         """What decides where the positions of a tensor lie."""
@@ -112,7 +118,7 @@ class SamplingMode(FunctionMode):
         if IMAGE in values:
             positions |= self._indices(name, args, kwargs)
             # The image's own values are changed to see whether they matter; other arguments may not take any value.
-            positions |= self._read & {OTHERS} if name in _MOVES and not _whole(name, args) else _NOTHING
+            positions |= self._read & _GIVEN if name in _MOVES and not _whole(name, args) else _NOTHING
         sampling = Sampling(values, positions, self._read)
         written = args[0] if name == "__setitem__" or (name.endswith("_") and not name.endswith("__")) else None
         for t in _tensors((result, written)):

@@ -13,6 +13,7 @@ from torch import Tensor
 from saywhy import diagnostics
 from saywhy.diagnostics import Diagnostic, Diagnostics, Evidence
 from saywhy.engine.layers import is_bypassed
+from saywhy.engine.sampling import OTHER_IMAGES
 from saywhy.engine.trace import Candidate
 from saywhy.engine.tree import ModelInputs
 from saywhy.errors import SaywhyWarning
@@ -170,6 +171,23 @@ class MapMetadata:
                     SaywhyWarning,
                     stacklevel=stacklevel,
                 )
+
+    def warn_of_several_images(self, stacklevel: int) -> None:
+        """Warn where the score depends on another image among the arguments than the one that is explained."""
+        for name, layer in self.layers.items():
+            if OTHER_IMAGES in layer.sampling.values:
+                said = f"layer '{name}' is computed from several images: its map shows the evidence in all of them"
+            elif OTHER_IMAGES in layer.beside:
+                said = f"the score also depends on another image, which the map at layer '{name}' does not show"
+            else:
+                continue
+            warnings.warn(
+                f"{said}. Give axes=saywhy.Input(argument=...) to explain another argument; a method of the image "
+                "itself ('integrated-gradients', 'occlusion') shows the evidence of one.",
+                SaywhyWarning,
+                stacklevel=stacklevel,
+            )
+            return
 
     def provenance(self, batch: Batch, targets: list[list[str]], version: int) -> dict[str, Any]:
         """Everything needed to compute the maps again.
