@@ -41,18 +41,32 @@ def test_images_that_hardly_move_are_proved(change, body):
     assert find_layer(search(warped(change, body), image(128, 128))).proof.holds
 
 
-@pytest.mark.parametrize("body", ["convolutions", "transformer"])
-@pytest.mark.parametrize("degrees", [-12, 10, 15, 20])
-def test_images_that_are_turned_are_refused(degrees, body):
-    with pytest.raises(LayoutError, match="no layer could be proved"):
-        find_layer(search(warped(turned(degrees), body), image(128, 128)))
+SLOW = pytest.mark.nightly
 
 
-@pytest.mark.parametrize("body", ["convolutions", "transformer"])
-@pytest.mark.parametrize("share", [0.4, 0.5, 0.6])
-def test_images_in_perspective_are_refused(share, body):
+@pytest.mark.parametrize(("body", "side"), [("convolutions", 128), ("transformer", 96)])
+@pytest.mark.parametrize("degrees", [-12, 15, pytest.param(10, marks=SLOW), pytest.param(20, marks=SLOW)])
+def test_images_that_are_turned_are_refused(degrees, body, side):
     with pytest.raises(LayoutError, match="no layer could be proved"):
-        find_layer(search(warped(keystone(share), body), image(160, 160)))
+        find_layer(search(warped(turned(degrees), body), image(side, side)))
+
+
+STILL_PLACED = pytest.mark.xfail(reason="attention hides a bend of half a cell on a grid of 12 cells", strict=True)
+
+
+@pytest.mark.parametrize(
+    ("share", "body", "side"),
+    [
+        (0.4, "convolutions", 160),
+        (0.6, "convolutions", 160),
+        (0.4, "transformer", 160),
+        pytest.param(0.6, "transformer", 160, marks=SLOW),
+        pytest.param(0.6, "transformer", 96, marks=[SLOW, STILL_PLACED]),
+    ],
+)
+def test_images_in_perspective_are_refused(share, body, side):
+    with pytest.raises(LayoutError, match="no layer could be proved"):
+        find_layer(search(warped(keystone(share), body), image(side, side)))
 
 
 REDUCED = {
@@ -68,7 +82,7 @@ REDUCED = {
 
 
 @pytest.mark.parametrize("class_token", [False, True])
-@pytest.mark.parametrize("size", [(72, 72), (96, 96), (104, 136)])
+@pytest.mark.parametrize("size", [(72, 72), pytest.param((96, 96), marks=SLOW), pytest.param((104, 136), marks=SLOW)])
 @pytest.mark.parametrize("reduce", REDUCED.values(), ids=REDUCED)
 def test_tokens_that_are_reduced_to_no_grid_are_not_proved(reduce, size, class_token):
     network = Reduced(reduce, class_token=class_token).eval()
