@@ -20,7 +20,7 @@ from saywhy.engine.layout import readings
 from saywhy.engine.no_gradient import depends
 from saywhy.engine.other_samples import with_lasting_layout
 from saywhy.engine.proof import MIN_RESPONSES, Proof
-from saywhy.engine.recorded_pass import Record, record_pass
+from saywhy.engine.recorded_pass import record_pass
 from saywhy.engine.trace import ALIVE, Candidate, LayerSearch, Trace, depends_on_image, proved, trace
 from saywhy.engine.traverse import has_scripted_part
 from saywhy.errors import LayoutError, SaywhyWarning
@@ -306,26 +306,7 @@ def unambiguous(search: LayerSearch, tried: Sequence[Candidate]) -> Candidate | 
 
 def _no_layer_message(search: LayerSearch, tried: Sequence[Candidate]) -> str:
     if not tried:
-        copies = _several_of_one_image(search)
-        if copies is not None:
-            return (
-                f"layer '{copies.name}' gives {times(copies.tensor.shape)} for one image: the network runs "
-                f"{copies.tensor.shape[0]} crops, tiles or copies of it as a batch, so that no layer gives one map of "
-                "the image. Methods of the image itself show all of them ('integrated-gradients', 'occlusion'); or "
-                "explain the inner network on one crop."
-            )
-        return (
-            "no layer gives a map of the image: no module returns at least two spatial positions, at most the "
-            f"image's {times(search.space)}. "
-            + (
-                "A scripted or traced model hides its layers: give the original."
-                if has_scripted_part(search.model)
-                else "An exported model has functions in place of its layers: give the original."
-                if isinstance(search.model, GraphModule)
-                else "Is this a network with feature maps, and is the input [batch, channel, height, width]? A layer "
-                "that is a function, not a module, cannot be watched."
-            )
-        )
+        return _no_map_message(search)
     lines = "\n".join(f"  {c.name}  {times(c.shape)}  {c.proof}" for c in tried[:8])
     return (
         "no layer could be proved to be a map of the image: changing a patch did not move the cell over it. "
@@ -335,11 +316,36 @@ def _no_layer_message(search: LayerSearch, tried: Sequence[Candidate]) -> str:
     )
 
 
-def _several_of_one_image(search: LayerSearch) -> Record | None:
-    """The last layer that gives several maps for one image, one below the other in the batch; None if none does."""
+def _no_map_message(search: LayerSearch) -> str:
+    """Why no layer has the shape of a map."""
     records = record_pass(search.model, search.sample(), graph=False).records
-    maps = [r for r in records if r.tensor.ndim == len(search.space) + 2 and min(r.tensor.shape[2:]) > 1]
-    return next((r for r in reversed(maps) if r.tensor.shape[0] > 1), None)
+    maps = [r for r in records if r.tensor.ndim > 3 and min(r.tensor.shape[2:]) > 1]
+    several = [r for r in maps if r.tensor.ndim == len(search.space) + 2 and r.tensor.shape[0] > 1]
+    if several:
+        count, shape = several[-1].tensor.shape[0], times(several[-1].tensor.shape)
+        return (
+            f"layer '{several[-1].name}' gives {shape} for one image: the network runs {count} crops, tiles or copies "
+            "of it as a batch, so that no layer gives one map of the image. Methods of the image itself show all of "
+            "them ('integrated-gradients', 'occlusion'); or explain the inner network on one crop."
+        )
+    if maps:
+        return (
+            f"no layer gives a map of the image: layer '{maps[-1].name}' gives {times(maps[-1].tensor.shape)}, which "
+            f"lacks an axis of the image, {times(search.space)}, or has more cells than it has pixels. A network that "
+            "takes frames, slices or views one by one has no layer over all of them: explain the inner network on one, "
+            "or say with axes= which axis is which."
+        )
+    said = f"no module returns at least two spatial positions, at most the image's {times(search.space)}"
+    if has_scripted_part(search.model):
+        way = "A scripted or traced model hides its layers: give the original."
+    elif isinstance(search.model, GraphModule):
+        way = "An exported model has functions in place of its layers: give the original."
+    else:
+        way = (
+            "Is this a network with feature maps, and is the input [batch, channel, height, width]? A layer that is a "
+            "function, not a module, cannot be watched."
+        )
+    return f"no layer gives a map of the image: {said}. {way}"
 
 
 def times(shape: Sequence[int]) -> str:

@@ -178,10 +178,11 @@ class _Prover:
         # Noise in the network differs between batches of one and of two; between two batches of two it does not.
         if self._same(self.inputs, torch.tensor([last, last]), 1, together):
             return
+        example = {3: "t b c", 4: "c b h w", 5: "t b c h w"}.get(self.tensors[self.inputs.image].ndim, "t b c")
         raise InputError(
             f"{self.model.name} mixes the samples of a batch: its output for one sample changes with the others. A map "
             "of one sample would show a part of the others' evidence. Explain one sample at a time; if the first axis "
-            "is not the batch, name the axes, for example axes='t b c'."
+            f"is not the batch, name the axes, for example axes='{example}'."
         )
 
     def _refuse_bag(self, inputs: tree.ModelInputs) -> None:

@@ -1,5 +1,6 @@
 """Reading a model's output: where the class scores are and on which scale, found once for a network."""
 
+import math
 import warnings
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
@@ -51,7 +52,7 @@ def class_scores(model: Model, path: str | int | None, samples: int, raw: Any) -
     reading = known.get(form)
     found = _parsed(model, path, samples, raw, reading)
     if not bool(torch.isfinite(found.logits.detach()).all()):
-        raise WeightsError(_not_finite_message(model))
+        raise WeightsError(_not_finite_message(model, found.logits.detach()))
     if isinstance(found, NoClassScores):
         known.setdefault(form, _Reading())
         return found
@@ -199,11 +200,20 @@ def _warn_of_labels(model: Model, found: ModelOutput) -> None:
         )
 
 
-def _not_finite_message(model: Model) -> str:
+def _not_finite_message(model: Model, logits: Tensor) -> str:
     broken = check_finite(model.module)
     if broken is not None:
         return f"the model's output is NaN or infinite, because its weight '{broken}' is. Load other weights."
+    dtype = str(model.dtype).removeprefix("torch.")
+    finite = torch.isfinite(logits)
+    classes = (~finite).any(0).nonzero().flatten().tolist()
+    if bool((finite | (logits == -math.inf)).all()) and len(classes) < logits.shape[1]:
+        return (
+            f"the model's output is -infinity for {len(classes)} of {logits.shape[1]} classes (the first is class "
+            f"{classes[0]}). A network that masks classes is explained if it gives them a large negative number "
+            f"instead: out.clamp(min=-1e4). Otherwise, is {dtype} precise enough for it?"
+        )
     return (
-        "the model's output is NaN or infinite, although its weights are finite. Is the input preprocessed as the "
-        f"model expects, and is {str(model.dtype).removeprefix('torch.')} precise enough for it?"
+        f"the model's output is NaN or infinite for {len(classes)} of {logits.shape[1]} classes, although its weights "
+        f"are finite. Is the input preprocessed as the model expects, and is {dtype} precise enough for it?"
     )
