@@ -237,6 +237,7 @@ class TestWhatIsRemembered:
         assert find_group(search(SmallViT(), image(64, 64))).without_gradient == ()
         assert find_group(search(Branched("sum"), bright_and_dark()[:1])).without_gradient == ()
 
+    @pytest.mark.filterwarnings("ignore:the score also depends on another image")
     def test_image_among_keyword_arguments_in_another_order(self):
         class TwoImages(nn.Module):
             """Reads the left half of one image and the right half of the other."""

@@ -66,7 +66,7 @@ MOST_EXTRA_TOKENS_OF_AN_IMAGE = 8
 """The largest number of tokens beside the grid that needs no stronger proof; with more, some wrong grid may fit."""
 
 _DOUBTFUL_SHEAR = 0.6
-"""The shear by few changes, in units of what is allowed, at which more changes decide."""
+"""The shear of a fine grid by few changes, in units of what is allowed, at which more changes decide."""
 
 MAX_BEND = 0.35
 """How far, in cells and in the mean, the responses may be from one line along an axis, where the grid was placed."""
@@ -219,7 +219,7 @@ def proof_of(layout: Layout, probes: Probes, coarse: bool = False) -> Proof:
         if no_better and not (fine and bent > MAX_BEND_OF_A_FINE_GRID):
             displacement = 0.0  # as where every position is mixed with every other
     sheared = 0.0 if coarse else _relative(shear(seen, patches), layout.grid)
-    doubtful = sheared > _DOUBTFUL_SHEAR or (elsewhere and fine)
+    doubtful = sheared > (_DOUBTFUL_SHEAR if fine else 1.0) or (elsewhere and fine)
     coarse_grid = math.prod(layout.grid) <= _FEW_CELLS[layout.kind]
     ambiguous = coarse_grid and (layout.kind != "channels-first" or selectivity < 0.9)
     return Proof(
