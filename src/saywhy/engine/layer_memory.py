@@ -1,6 +1,6 @@
 """What is remembered of a model's layers: those found for each target, and the proofs of their layouts."""
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
@@ -103,9 +103,9 @@ def memo_of(search: LayerSearch) -> Memo[Any]:
 @contextmanager
 def own_changes(model: nn.Module) -> Iterator[None]:
     """Note which plain attributes the passes within the block change: they discard nothing that is remembered."""
-    before = _values(model)
+    before = _values(traverse.modules(model))
     yield
-    after, known = _values(model), _memos.get(model)
+    after, known = _values(traverse.modules(model)), _memos.get(model)
     changed = {key for key in {**before, **after} if before.get(key) != after.get(key)}
     if known is not None and changed:
         known.own |= changed
@@ -116,26 +116,29 @@ def _built(model: nn.Module, own: set[tuple[int, str]]) -> tuple[tuple[int, ...]
     """What a network is built of, and a number for its weights and its attributes but those that are its own."""
     parts: list[int] = []
     state: list[Hashable] = []
-    for module in traverse.modules(model):
+    modules = list(traverse.modules(model))
+    for module in modules:
         parts.append(id(module))
         parts.append(id(module.__dict__.get("forward")))
         parts.extend(module._forward_pre_hooks)
         for held in (module._parameters, module._buffers):
             state.extend((id(t), content_version(t)) for t in held.values() if t is not None)
-    state += [one for one in _values(model).items() if one[0] not in own]
+    state += [one for one in _values(modules).items() if one[0] not in own]
     return tuple(parts), hash(tuple(state))
 
 
-def _values(model: nn.Module) -> dict[tuple[int, str], Hashable]:
+def _values(modules: Iterable[nn.Module]) -> dict[tuple[int, str], Hashable]:
     """The plain attributes, and the weights of few numbers, that modules of the user's own classes hold."""
     found: dict[tuple[int, str], Hashable] = {}
-    for module in traverse.modules(model):
+    for module in modules:
         if type(module).__module__.startswith("torch.nn."):
             continue
         for name, one in module.__dict__.items():
+            if name in _OF_EVERY_MODULE:
+                continue
             if isinstance(one, list | tuple) and len(one) <= _FEW_VALUES:
                 one = tuple(one)
-            if name not in _OF_EVERY_MODULE and _is_plain(one):
+            if _is_plain(one):
                 found[id(module), name] = one
         for held in (module._parameters, module._buffers):
             for name, t in held.items():

@@ -65,7 +65,7 @@ MAX_CELL_ASPECT = 2.01
 MOST_EXTRA_TOKENS_OF_AN_IMAGE = 8
 """The largest number of tokens beside the grid that needs no stronger proof; with more, some wrong grid may fit."""
 
-_DOUBTFUL_SHEAR = 0.6
+_DOUBTFUL_SHEAR = 0.7
 """The shear of a fine grid by few changes, in units of what is allowed, at which more changes decide."""
 
 MAX_BEND = 0.35
@@ -219,7 +219,9 @@ def proof_of(layout: Layout, probes: Probes, coarse: bool = False) -> Proof:
         if no_better and not (fine and bent > MAX_BEND_OF_A_FINE_GRID):
             displacement = 0.0  # as where every position is mixed with every other
     sheared = 0.0 if coarse else _relative(shear(seen, patches), layout.grid)
-    doubtful = sheared > (_DOUBTFUL_SHEAR if fine else 1.0) or (elsewhere and fine)
+    # Attention moves every token a little, which can hide where the rest lies.
+    hidden = elsewhere and fine and layout.kind.startswith("tokens")
+    doubtful = sheared > (_DOUBTFUL_SHEAR if fine else 1.0) or hidden
     coarse_grid = math.prod(layout.grid) <= _FEW_CELLS[layout.kind]
     ambiguous = coarse_grid and (layout.kind != "channels-first" or selectivity < 0.9)
     return Proof(

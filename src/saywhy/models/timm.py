@@ -1,7 +1,7 @@
 """Models of timm (extra ``timm``), with their labels and preprocessing."""
 
 import math
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from saywhy.errors import MissingExtra, ModelError, WeightsError, first_line, nearest
@@ -80,12 +80,20 @@ def preprocess_of_timm(module: Any) -> Preprocess | MeasuredPreprocess:
 
 
 def labels_of_timm(module: Any) -> tuple[str, ...] | None:
-    from timm.data import ImageNetInfo, infer_imagenet_subset
+    from timm.data import infer_imagenet_subset
 
     subset = infer_imagenet_subset(module)
     if subset is None and getattr(module, "num_classes", 0) == 1000:
         subset = "imagenet-1k"
     if subset is None:
         return None
+    return _labels_of_subset(subset)
+
+
+@cache
+def _labels_of_subset(subset: str) -> tuple[str, ...]:
+    """The labels of a part of ImageNet; timm reads their files at every call."""
+    from timm.data import ImageNetInfo
+
     info = ImageNetInfo(subset)
     return tuple(info.index_to_description(i, detailed=False) for i in range(info.num_classes()))
