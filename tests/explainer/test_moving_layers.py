@@ -117,7 +117,7 @@ class Counted(Reddest):
 
     def __init__(self) -> None:
         super().__init__()
-        self.passes, self.register = 0, None
+        self.passes = 0
         self.register_buffer("seen", torch.zeros(1))
 
     def forward(self, x: Tensor) -> Tensor:

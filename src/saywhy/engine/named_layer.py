@@ -119,7 +119,7 @@ def _named_candidate(search: LayerSearch, name: str, call: int, function: str | 
         role="features",
         function=record.function,
         sampling=record.sampling,
-        beside=done.sampling.values,
+        score_inputs=done.sampling.values,
     )
 
 

@@ -98,7 +98,7 @@ class Candidate:
         function: the activation function after the module whose result is the layer; None is the module's output.
         declared: why the layout needs no proof, where the network itself reads the layer so; else empty.
         sampling: the inputs that decide by their values where its positions lie; none if every sample has the same.
-        beside: the inputs on which the output depends.
+        score_inputs: the inputs on which the output depends.
     """
 
     name: str
@@ -120,7 +120,7 @@ class Candidate:
     function: FunctionCall | None = None
     declared: str = ""
     sampling: Sampling = STATIC
-    beside: frozenset[str] = frozenset()
+    score_inputs: frozenset[str] = frozenset()
 
     @property
     def of_one_sample(self) -> bool:
@@ -249,7 +249,7 @@ def trace(search: LayerSearch, *, zero_heads_replaced: bool = False, through_no_
             upstream=frozenset(names[i] for i in range(len(found)) if paths[index].upstream >> i & 1),
             function=r.function,
             sampling=r.sampling,
-            beside=done.sampling.values,
+            score_inputs=done.sampling.values,
         )
         for index, (r, gradient) in enumerate(found)
     ]

@@ -177,7 +177,7 @@ class MapMetadata:
         for name, layer in self.layers.items():
             if OTHER_IMAGES in layer.sampling.values:
                 said = f"layer '{name}' is computed from several images: its map shows the evidence in all of them"
-            elif OTHER_IMAGES in layer.beside:
+            elif OTHER_IMAGES in layer.score_inputs:
                 said = f"the score also depends on another image, which the map at layer '{name}' does not show"
             else:
                 continue
